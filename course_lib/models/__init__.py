@@ -1,0 +1,1 @@
+"""Language models: from counting (chapter 00) to Transformers."""

@@ -1,0 +1,1 @@
+"""What the classroom needs: plots, widgets and a look at the source. Only notebooks and tests import from here."""
