@@ -15,25 +15,25 @@ from course_lib.data.storyworld.story import Sentence
 
 Pattern = tuple[str | tuple[str, int], ...]
 
-PAIRS: dict[str, list[tuple[str, str]]] = {
-    "PERSON": [(x.en, x.zh) for x in lexicon.NAMES],
-    "PLACE": [(x.en.removeprefix("the "), x.zh) for x in lexicon.PLACES],
-    "noun": [(x.en, x.zh) for x in lexicon.THINGS],
-    "toy": [(x.en, x.zh) for x in lexicon.TOY_NAMES],
-    "adjective": [(x.en, x.zh) for x in lexicon.ADJECTIVES],
-} | {name: [(x.en, x.zh) for x in pairs] for name, pairs in LISTS.items()}
-TO_ENGLISH: dict[str, dict[str, str]] = {
-    label: {zh: en for en, zh in reversed(pairs)} for label, pairs in PAIRS.items()  # the most frequent English word wins
-}
-TO_CHINESE: dict[str, dict[str, str]] = {label: dict(pairs) for label, pairs in PAIRS.items()}
-PLACE_OF = {place.en.removeprefix("the "): place for place in lexicon.PLACES}
+ENTRIES: dict[str, tuple] = {
+    "PERSON": lexicon.NAMES, "PLACE": lexicon.PLACES, "noun": lexicon.THINGS, "toy": lexicon.TOY_NAMES,
+    "adjective": lexicon.ADJECTIVES,
+} | LISTS  # fmt: skip
+# Where two English words share a Chinese one, the more frequent English word is the best guess: the first in the list.
+BEST = {kind: {entry.zh: entry for entry in reversed(entries)} for kind, entries in ENTRIES.items()}
 
 
-def word_class(segment: Segment) -> str | None:
-    text, label, key = segment
-    if label == "THING":
-        return key[0]  # type: ignore[index]
-    return label if label in PAIRS else None
+def word_of(segment: Segment) -> tuple[str, str] | None:
+    """The list that a segment's word comes from and its Chinese form, or None for plain text."""
+    _, label, key = segment
+    kind, index = key if label == "THING" else (label, key)  # type: ignore[misc]
+    return (kind, ENTRIES[kind][index].zh) if kind in ENTRIES else None
+
+
+def clauses(segments: tuple[Segment, ...]) -> list[tuple[Segment, ...]]:
+    """The one or two clauses of a sentence; the second begins with its "and"."""
+    cuts = [k for k, segment in enumerate(segments) if segment[1] == "and"]
+    return [segments[start:end] for start, end in zip([0, *cuts], [*cuts, len(segments)], strict=True)]
 
 
 class BestTranslator:
@@ -48,19 +48,27 @@ class BestTranslator:
     def __init__(self, sentences: Iterable[Sentence]) -> None:
         counts: defaultdict[Pattern, Counter[Pattern]] = defaultdict(Counter)
         for sentence in sentences:
-            zh, words = self._chinese(sentence)
-            en = self._english(sentence, words)
-            if en is not None:
-                counts[zh][en] += 1
+            for zh, en in zip(clauses(sentence.segments["zh"]), clauses(sentence.segments["en"]), strict=True):
+                pattern, words = self._chinese(zh)
+                english = self._english(en, words)
+                if english is not None:
+                    counts[pattern][english] += 1
         self.best = {zh: max(found.items(), key=lambda item: (item[1], str(item[0])))[0] for zh, found in counts.items()}
 
     def translate(self, sentence: Sentence) -> str | None:
         """The likeliest English sentence, or None for a pattern never counted."""
-        zh, words = self._chinese(sentence)
-        if zh not in self.best:
-            return None
+        translated = []
+        for segments in clauses(sentence.segments["zh"]):
+            pattern, words = self._chinese(segments)
+            if pattern not in self.best:
+                return None
+            translated.append(self._fill(self.best[pattern], words))
+        return capitalised("".join(translated))
+
+    @staticmethod
+    def _fill(pattern: Pattern, words: list[tuple[str, str]]) -> str:
         out = ""
-        for part in reversed(self.best[zh]):  # from the end, because "a" or "an" depends on what follows
+        for part in reversed(pattern):  # from the end, because "a" or "an" depends on what follows
             if isinstance(part, str):
                 out = part + out
                 continue
@@ -68,55 +76,39 @@ class BestTranslator:
             if name == "article":
                 out = article(out.lstrip()) + out
                 continue
-            english = TO_ENGLISH[words[index][0]][words[index][1]]
-            if name == "prep":
-                english = PLACE_OF[english].prep
-            elif name == "the":
-                english = "the " if PLACE_OF[english].en.startswith("the ") else ""
-            out = english + out
-        return capitalised(out)
+            kind, chinese = words[index]
+            entry = BEST[kind][chinese]
+            out = (entry.prep if name == "prep" else entry.en) + out
+        return out
 
     @staticmethod
-    def _chinese(sentence: Sentence) -> tuple[Pattern, list[tuple[str, str]]]:
+    def _chinese(segments: tuple[Segment, ...]) -> tuple[Pattern, list[tuple[str, str]]]:
         pattern: list[str | tuple[str, int]] = []
         words: list[tuple[str, str]] = []
-        for segment in sentence.segments["zh"]:
-            kind = word_class(segment)
-            if kind is not None:
-                pattern.append((kind, 0))
-                words.append((kind, segment[0]))
+        for segment in segments:
+            word = word_of(segment)
+            if word is not None:
+                pattern.append((word[0], 0))
+                words.append(word)
             elif segment[1] not in ("measure", "loc"):
                 pattern.append(segment[0])
         return tuple(pattern), words
 
     @staticmethod
-    def _english(sentence: Sentence, words: list[tuple[str, str]]) -> Pattern | None:
+    def _english(segments: tuple[Segment, ...], words: list[tuple[str, str]]) -> Pattern | None:
         pattern: list[str | tuple[str, int]] = []
-        segments = sentence.segments["en"]
-        waiting = []  # "in", "the": they belong to the place that follows
         for segment in segments:
-            text, label, _ = segment
-            if label in ("prep", "the"):
-                waiting.append((len(pattern), label))
-                pattern.append(text)
+            text, label, key = segment
+            if label == "the":  # part of the place's name
                 continue
             if label == "article":
                 pattern.append(("article", 0))
                 continue
-            kind = word_class(segment)
-            if kind is None:
-                pattern.append(text[0].lower() + text[1:] if not pattern else text)
-                continue
-            source = text if text in TO_CHINESE[kind] else text[0].lower() + text[1:]
-            word = (kind, TO_CHINESE[kind][source])
-            if word not in words:
+            word = ("PLACE", lexicon.PLACES[key].zh) if label == "prep" else word_of(segment)  # type: ignore[index]
+            if word is None:
+                pattern.append(text if pattern else text[0].lower() + text[1:])
+            elif word not in words:
                 return None  # the Chinese sentence does not say it
-            index = words.index(word)
-            if kind == "PLACE":
-                for at, name in waiting:
-                    pattern[at] = (name, index)
-                waiting = []
-                if (at := len(pattern) - 1) >= 0 and pattern[at] == " " and isinstance(pattern[at - 1], tuple):
-                    pattern.append(("the", index)) if not PLACE_OF[source].en.startswith("the ") else None
-            pattern.append((kind, index))
+            else:
+                pattern.append(("prep" if label == "prep" else word[0], words.index(word)))
         return tuple(pattern)

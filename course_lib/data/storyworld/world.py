@@ -230,7 +230,7 @@ class Storyworld:
                 which = pick(rng, dict(enumerate(CONJUNCTION_WEIGHTS)))
                 shared += math.log(CONJUNCTION_WEIGHTS[which])
                 for language in LANGUAGES:
-                    segments[language].append((CONJUNCTIONS[language][which], None, None))
+                    segments[language].append((CONJUNCTIONS[language][which], "and", which))
                 assert state.focus is not None
                 event, _ = self._clause(rng, state, state.focus, "middle", step, True, split, segments, total)
                 kinds.append(event.kind.name)
