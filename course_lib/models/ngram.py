@@ -1,13 +1,15 @@
 """The language model that only counts (chapter 00).
 
-``NGramModel`` predicts the next token from the ``order - 1`` tokens before it (Shannon 1948, section 3). Contexts that were never seen
-borrow from shorter ones: with c(·) for counts, h for the context, h′ for h without its first token, and α > 0,
+``NGramModel`` predicts the next token from the ``order - 1`` tokens before it (Shannon 1948, section 3). Contexts that
+were never seen borrow from shorter ones: with c(·) for counts, h for the context, h′ for h without its first token,
+and α > 0,
 
     P(w | h) = (c(h w) + α · P(w | h′)) / (c(h) + α),
 
 down to P(w) = (c(w) + α/V) / (n + α) over V known tokens (MacKay & Peto 1995, eq. 7, with one α for all orders).
 
-A sequence is any list of tokens (strings or numbers). The model adds ``END`` to each, so that it also learns where a text ends.
+A sequence is any list of tokens (strings or numbers). The model adds ``END`` to each, so that it also learns where a
+text ends.
 """
 
 import math
@@ -85,7 +87,7 @@ class NGramModel:
         return dict(sorted(distribution.items(), key=lambda item: -item[1]))
 
     def log_prob(self, sequence: Sequence[Token]) -> float:
-        """log P(sequence, END) in nats: the sum of the logs of the conditional probabilities. -inf if a token is unknown."""
+        """log P(sequence, END) in nats: the sum of the logs of its steps. -inf if a token is unknown."""
         self._check_fitted()
         tokens = self._framed(sequence)
         total = 0.0
@@ -109,7 +111,7 @@ class NGramModel:
     def sample(
         self, seed: int, prompt: Sequence[Token] = (), temperature: float = 1.0, max_tokens: int = 200
     ) -> list[Token]:
-        """Continue ``prompt`` until END or ``max_tokens`` new tokens, one draw at a time from P(token | context)^(1/temperature)."""
+        """Continue ``prompt`` until END or ``max_tokens`` new tokens, drawn from P(token | context)^(1/temperature)."""
         if not temperature > 0:
             raise ValueError(
                 f"temperature must be larger than 0, not {temperature!r}; close to 0 it picks the likeliest token"

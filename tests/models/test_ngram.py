@@ -46,7 +46,7 @@ def test_log_prob_equals_the_definition_worked_out_with_fractions(order: int, se
 
 
 def test_a_bigram_worked_out_by_hand() -> None:
-    # 13 tokens with END, six kinds. found follows Rose 2 times of 4 (a rose is another word), and 3 of 13 tokens are found.
+    # 13 tokens with END, six kinds. Rose is followed 3 times, 2 of them by found; found is 3 of the 13 tokens.
     lower = (3 + 0.5 / 6) / (13 + 0.5)
     assert NGramModel(2, alpha=0.5).fit(CORPUS).probability("found", ["Rose"]) == pytest.approx(
         (2 + 0.5 * lower) / (3 + 0.5)
