@@ -1,8 +1,8 @@
 """Splits that do not leak, and a measure of leakage (chapter 01).
 
-What belongs together stays together: all sentences of a story, all pages of a book, everything one person wrote. So a split
-goes by a *key* (the story, the book, the person), never by the single sentence; and it goes by a hash of the key, so that
-the answer is the same in every run, on every machine, and does not change when data is added.
+What belongs together stays together: all sentences of a story, all pages of a book, everything one person wrote. So a
+split goes by a *key* (the story, the book, the person), never by the single sentence; and it goes by a hash of the key,
+so that the answer is the same in every run, on every machine, and does not change when data is added.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ def split_of(key: str, *, validation: float = 0.1, test: float = 0.1, salt: str 
     """
     if not isinstance(key, str):
         raise TypeError(f"key must be a string, not {key!r}: str() of it, if that names it for good")
-    if not (0 <= validation and 0 <= test and validation + test < 1):
+    if min(validation, test) < 0 or not validation + test < 1:
         raise ValueError(f"validation and test must be 0 or more and together below 1, not {validation!r} and {test!r}")
     digest = hashlib.blake2b(f"{salt}\0{key}".encode(), digest_size=8).digest()
     position = int.from_bytes(digest, "big") / 2**64  # evenly spread over 0 … 1

@@ -1,6 +1,7 @@
 """How the course's figures look: one style, readable in print, on a dark page and with any colour vision."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -8,7 +9,7 @@ from matplotlib.axes import Axes
 # Okabe & Ito 2008: eight colours that people with any colour vision can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "figure.figsize": (7.2, 3.2),
     "figure.dpi": 100,
     "figure.facecolor": "white",  # a dark page must not swallow black labels
@@ -27,7 +28,7 @@ _STYLE = {
 
 def use_course_style() -> None:
     """Draw all figures of this notebook in the course's style."""
-    plt.rcParams.update(_STYLE)
+    plt.style.use(_STYLE)
 
 
 def bar_chart(ax: Axes, values: Mapping[str, float], label: str, colour: str = COLOURS[0]) -> None:
