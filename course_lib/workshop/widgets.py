@@ -26,7 +26,6 @@ def play(function: Callable[..., Any], **controls: Any) -> ipywidgets.interactiv
     bundle = box._repr_mimebundle_()
     bundle["text/plain"] = f"[interactive: run the notebook, then change {names}]"
     display(bundle, raw=True)
-    box.update()
     return box
 
 
