@@ -24,7 +24,7 @@ whole sentence. Several English forms with one Chinese form are meant: there tra
 mentions every role in both languages, so that the text tells what happened; a test holds this. ``~`` marks a predicate that is too
 long, or tells of a state, so that "… and …" would sound wrong.
 
-Slots: ``{A}`` subject, ``{Ao}`` the same person as an object, ``{B}``, ``{t}`` (may become *it*), ``{T}`` and ``{U}`` (never *it*),
+Slots: ``{A}`` subject, ``{Ao}`` the same person as an object, ``{B}`` (may become *him*), ``{Bn}`` (never), ``{t}`` (may become *it*), ``{T}`` and ``{U}`` (never *it*),
 ``{new_t}``, places ``{p} {h} {q}`` with preposition ``{at_p}`` (Chinese ``{in_p}`` is the place with its locative, 花园里), pronouns
 of A (``{he} {him} {his} {himself} {他}``) and B (``{B_he} {B_his}``), ``{X}`` a bare proper name of any type, and the lexicon's lists.
 """
@@ -45,7 +45,7 @@ OPENING_KINDS = [
     Kind("begin", 1, "A:new p:other", "A>p", "", [
         ("={opening}, {A} was {at_p}", "={opening}，{A}在{in_p}"),
         ("={opening}, {A} was sitting {at_p} with nothing to do", "={opening}，{A}坐在{in_p}，无事可做"),
-        ("={opening}, {A} woke up early and went to {p}", "={opening}，{A}早早起床，去了{p}"),
+        ("={opening}, {A} set off for {p}", "={opening}，{A}动身去了{p}"),
         ("={opening}, {A} was on {his} own {at_p}", "={opening}，{A}一个人在{in_p}"),
         ("={opening}, a {girl} called {A} came to {p}", "={opening}，一个叫{A}的{女孩}来到了{p}"),
         ("={A} was already {at_p} when the day began", "=天刚亮，{A}就已经在{in_p}了"),
@@ -68,7 +68,7 @@ KINDS = [
     Kind("go_together", 22, "B:here p:other", "A>p B>p", "", [
         ("went to {p} with {B}", "和{B}一起去了{p}"),
         ("took {B} along to {p}", "带着{B}去了{p}"),
-        ("={A} and {B} went to {p} together", "={A}和{B}一起去了{p}"),
+        ("={A} and {Bn} went to {p} together", "={A}和{B}一起去了{p}"),
         ("led {B} by the hand to {p}", "拉着{B}的手去了{p}"),
         ("raced {B} to {p}", "和{B}赛跑，一直跑到了{p}"),
     ]),
@@ -81,7 +81,7 @@ KINDS = [
     Kind("call_over", 7, "B:apart", "B>h", "", [
         ("called {B} over", "把{B}叫了过来"),
         ("~sent for {B}, who came at once", "让人去叫{B}，{B_he}马上就来了"),
-        ("~waved until {B} came", "一直挥手，直到{B}走过来"),
+        ("~waved until {Bn} came", "一直挥手，直到{B}走过来"),
     ]),
     Kind("meet", 30, "B:new", "B>h", "", [
         ("met {B}", "遇见了{B}"),
@@ -105,7 +105,7 @@ KINDS = [
         ("found {new_t}", "发现了{new_t}"),
         ("came across {new_t}", "偶然发现了{new_t}"),
         ("~picked up {new_t} that nobody seemed to own", "捡到了{new_t}，好像没有主人"),
-        ("pulled {new_t} out of the grass", "从草丛里拔出了{new_t}"),
+        ("pulled {new_t} out of the grass", "从草丛里拽出了{new_t}"),
         ("~saw {new_t} {hiding} and picked it up", "看见{hiding}有{new_t}，就捡了起来"),
     ]),
     Kind("have", 6, "t:new", "t>A", "", [
@@ -116,7 +116,7 @@ KINDS = [
     ]),
     Kind("buy", 5, "t:new", "t>A", "", [
         ("bought {new_t}", "买了{new_t}"),
-        ("paid {number} small coins for {new_t}", "花{number}枚小硬币买了{new_t}"),
+        ("paid {amount} small coins for {new_t}", "花{amount}枚小硬币买了{new_t}"),
         ("traded a song about {song} for {new_t}", "用一首关于{song}的歌换来了{new_t}"),
         ("won {new_t} at the fair", "在集市上赢得了{new_t}"),
     ]),
@@ -132,7 +132,7 @@ KINDS = [
     ]),
     Kind("show_new", 6, "B:here t:new", "t>A", "", [
         ("showed {B} {new_t}", "给{B}看了{new_t}"),
-        ("~pulled out {new_t} and {B} stared at it", "掏出{new_t}，{B}看得目不转睛"),
+        ("~pulled out {new_t} and {Bn} stared at it", "掏出{new_t}，{B}看得目不转睛"),
     ]),
     # --- a thing changes hands ---------------------------------------------------------------------------------------
     Kind("give", 30, "t:held B:here", "t>B", "B:happy", [
@@ -154,7 +154,7 @@ KINDS = [
     ]),
     Kind("borrow", 10, "B:here t:Bs", "t>A", "", [
         ("borrowed {t} from {B}", "向{B}借了{t}"),
-        ("~asked {B} for {T} and got {it}", "向{B}要{t}，要到了"),
+        ("~asked {B} for {T} and got {it}", "向{B}要{T}，要到了"),
         ("talked {B} into giving up {T}", "说服{B}让出了{t}"),
     ]),
     Kind("swap", 8, "t:held B:here u:Bs", "t>B u>A", "A:happy B:happy", [
@@ -169,15 +169,15 @@ KINDS = [
     ]),
     Kind("hide_thing", 9, "t:held", "t>h", "", [
         ("hid {t} {hiding} {at_h}", "把{t}藏在{in_h}的{hiding}"),
-        ("~pushed {t} {hiding} {at_h}, where nobody would look", "把{t}塞到{in_h}的{hiding}，谁也不会去那儿看"),
+        ("~tucked {t} away {hiding} {at_h}, where nobody would look", "把{t}塞到{in_h}的{hiding}，谁也不会去那儿看"),
     ]),
     Kind("leave_behind", 12, "t:held p:other", "t>h A>p", "", [
-        ("went to {p} and left {T} {at_h}", "去了{p}，把{t}落在了{in_h}"),
+        ("~went to {p} and left {T} {at_h}", "去了{p}，把{t}落在了{in_h}"),
         ("~set off for {p}, and {T} stayed {at_h}", "动身去了{p}，{T}留在了{in_h}"),
-        ("ran off to {p} and forgot {T} {at_h}", "跑到了{p}，把{t}忘在了{in_h}"),
+        ("~ran off to {p} and forgot {T} {at_h}", "跑到了{p}，把{t}忘在了{in_h}"),
     ]),
     Kind("drop", 6, "t:held", "t>h", "A:sad", [
-        ("dropped {t} in the mud", "一不小心，{T}掉进了泥里"),
+        ("dropped {t} in the mud", "一不小心把{t}掉进了泥里"),
         ("~tripped, and {T} fell to the ground", "绊了一跤，{T}掉在了地上"),
         ("~let {t} slip and could not hold on to it", "手一滑，没拿住{t}"),
     ]),
@@ -189,8 +189,8 @@ KINDS = [
     ]),
     Kind("fetch", 30, "t:lost", "A>q t>A", "A:happy", [
         ("went back to {q} for {t}", "回到{q}拿了{t}"),
-        ("ran back to {q} and picked up {T}", "跑回{q}，捡起了{t}"),
-        ("~hurried to {q}, where {T} was still waiting", "赶到{q}，{T}还在那儿等着，就拿上了"),
+        ("~ran back to {q} and picked up {T}", "跑回{q}，捡起了{t}"),
+        ("~hurried to {q}, where {T} was still waiting, and took {it}", "赶到{q}，{T}还在那儿等着，就拿上了"),
     ]),
     Kind("remember", 14, "t:lost", "", "", [
         ("~remembered that {T} was still {at_q}", "想起{T}还在{in_q}"),
@@ -201,7 +201,7 @@ KINDS = [
         ("looked everywhere for {t}", "到处找{t}"),
         ("~could not remember where {T} was", "想不起来{T}在哪儿了"),
         ("searched {his} pockets for {t}", "翻遍了口袋找{t}"),
-        ("turned the place upside down looking for {t}", "翻了个底朝天，也没找到{t}"),
+        ("turned the place upside down looking for {t}", "为了找{t}，把这儿翻了个底朝天"),
     ]),
     Kind("tell_where", 10, "B:here t:lost", "", "", [
         ("~told {B} that {T} was {at_q}", "告诉{B}，{T}在{in_q}"),
@@ -230,17 +230,17 @@ KINDS = [
     ]),
     Kind("quarrel", 8, "t:held B:here", "", "A:angry B:angry", [
         ("quarrelled with {B} over {t}", "为了{t}和{B}吵了一架"),
-        ("={A} and {B} could not agree who owned {T}", "={A}和{B}为{T}是谁的争个不停"),
+        ("={A} and {Bn} could not agree who owned {T}", "={A}和{B}为{T}是谁的争个不停"),
     ]),
     Kind("wonder", 8, "B:apart t:Bs", "", "", [
-        ("~wondered what {B} was doing with {T}", "不知道{B}拿着{t}在做什么"),
-        ("~hoped that {B} was taking good care of {T}", "希望{B}好好照看{t}"),
-        ("~remembered that {B} still had {T}", "想起{T}还在{B}手里"),
+        ("~wondered what {Bn} was doing with {T}", "想知道{B}拿着{t}在做什么"),
+        ("~hoped that {Bn} was taking good care of {T}", "希望{B}好好照看{t}"),
+        ("~remembered that {Bn} still had {T}", "想起{T}还在{B}手里"),
     ]),
     Kind("share", 8, "B:here", "", "A:happy B:happy", [
         ("shared {food} with {B}", "和{B}分着吃了{food}"),
         ("~gave half of {food} to {B}", "把{food}分给{B}一半"),
-        ("={A} and {B} ate {food} together", "={A}和{B}一起吃了{food}"),
+        ("={A} and {Bn} ate {food} together", "={A}和{B}一起吃了{food}"),
     ]),
     Kind("eat", 3, "", "", "", [
         ("ate {food}", "吃了{food}"),
@@ -248,12 +248,12 @@ KINDS = [
         ("had {food} all to {himself}", "一个人吃掉了{food}"),
     ]),
     Kind("game", 6, "B:here", "", "A:happy B:happy", [
-        ("played {game} with {B}", "和{B}玩{game}"),
+        ("played {game} with {B}", "和{B}一起玩{game}"),
         ("taught {B} to play {game}", "教{B}玩{game}"),
     ]),
     Kind("win", 5, "B:here", "", "A:happy B:sad", [
         ("beat {B} at {game}", "玩{game}赢了{B}"),
-        ("~won against {B} at {game}, {number} times in a row", "玩{game}连赢了{B}{number}次"),
+        ("~won against {B} at {game}, {amount} times in a row", "玩{game}连赢了{B}{amount}次"),
     ]),
     Kind("lose", 5, "B:here", "", "A:sad B:happy", [
         ("lost to {B} at {game}", "玩{game}输给了{B}"),
@@ -266,15 +266,15 @@ KINDS = [
     Kind("whisper", 5, "B:here", "", "", [
         ("whispered a secret to {B}", "悄悄告诉{B}一个秘密"),
         ("told {B} a secret", "告诉{B}一个秘密"),
-        ("={A} and {B} made a plan", "={A}和{B}一起想了个主意"),
+        ("={A} and {Bn} made a plan", "={A}和{B}一起想了个主意"),
     ]),
     Kind("startle", 5, "B:here", "", "B:scared", [
-        ("jumped out {manner} and scared {B}", "{manner}跳出来，吓了{B}一跳"),
+        ("jumped out and scared {B}", "跳出来吓了{B}一跳"),
         ("~crept up behind {B} and shouted", "悄悄走到{B}身后，大喊了一声"),
     ]),
     Kind("apologise", 24, "B:angry", "", "B:happy", [
-        ("said sorry to {B}", "向{B}道歉"),
-        ("apologised to {B}", "向{B}道歉"),
+        ("said sorry to {B}", "向{B}道了歉"),
+        ("apologised to {B}", "向{B}道了歉"),
         ("made it up with {B}", "和{B}和好了"),
     ]),
     Kind("comfort", 16, "B:sad", "", "B:happy", [
@@ -289,13 +289,13 @@ KINDS = [
     # --- alone -------------------------------------------------------------------------------------------------------
     Kind("feel", 16, "A:fresh", "", "A:told", [
         ("was {feel}", "{feel}"),
-        ("felt {feel}", "觉得{feel}"),
+        ("felt {feel}", "{feel}"),
         ("~was {feel} and wanted the whole world to know", "{feel}，真想让全世界都知道"),
     ]),
     Kind("hear", 4, "", "", "A:scared", [
         ("heard {sound}", "听见{sound}"),
         ("~heard {sound} and stood quite still", "听见{sound}，一动也不敢动"),
-        ("~froze: there was {sound}", "僵住了：传来{sound}"),
+        ("~froze at the sound of {sound}", "被{sound}吓呆了"),
     ]),
     Kind("watch", 3, "", "", "", [
         ("watched {animal} for a long time", "久久地看着{animal}"),
@@ -309,7 +309,7 @@ KINDS = [
     ]),
     Kind("count", 1, "", "", "", [
         ("counted to {number}", "数到了{number}"),
-        ("counted {number} clouds", "数了{number}朵云"),
+        ("counted {amount} clouds", "数了{amount}朵云"),
     ]),
     Kind("sleep", 2, "", "", "A:calm", [
         ("fell asleep {at_h}", "在{in_h}睡着了"),
@@ -331,7 +331,7 @@ KINDS = [
         ("danced {manner} in a circle", "{manner}转着圈跳舞"),
     ]),
     Kind("storm", 3, "", "", "A:angry", [
-        ("kicked a bucket {manner}", "{manner}踢了一脚水桶"),
+        ("kicked a bucket across the path", "把水桶一脚踢到了路那边"),
         ("~stubbed a toe on a root and shouted at it", "踢到了树根，气得冲它大叫"),
         ("~broke a bootlace and sat down in a temper", "鞋带断了，一屁股坐在地上生闷气"),
     ]),
@@ -347,22 +347,23 @@ KINDS = [
         ("wrote a letter about {X}", "写了一封信，说的都是{X}"),
         ("made a song about {X}", "为{X}编了一首歌"),
     ]),
-    Kind("miss", 3, "", "", "A:sad", [
-        ("~missed {X}", "很想念{X}"),
-        ("~wished that {X} were not so far away", "真希望{X}不那么远"),
+    Kind("worry", 3, "", "", "A:sad", [
+        ("worried about {X}", "为{X}担心"),
+        ("~sighed at the thought of {X}", "想到{X}，叹了口气"),
+        ("~grew sad whenever somebody spoke of {X}", "一听人说起{X}就难过"),
     ]),
     Kind("ask_about", 6, "B:here", "", "", [
         ("told {B} about {X}", "跟{B}说起{X}"),
         ("asked {B} about {X}", "向{B}打听{X}"),
         ("described {X} to {B}", "向{B}描述{X}"),
-        ("~had never heard of {X}, and asked {B} to explain", "从来没听说过{X}，就请{B}讲一讲"),
+        ("~wanted to know everything about {X}, and asked {B}", "想知道{X}的一切，就去问{B}"),
     ]),
 ]  # fmt: skip
 
 CLOSING_KINDS = [
     Kind("end", 10, "", "", "", [
         ("went home for supper", "回家吃晚饭去了"),
-        ("went home when the lamps were lit", "华灯初上时回了家"),
+        ("went home when the lamps were lit", "在华灯初上时回了家"),
         ("=and that is all that is known about {Ao}", "=关于{Ao}，大家知道的就是这些"),
         ("said goodnight to everybody", "跟大家道了晚安"),
         ("was asleep before the stars came out", "星星还没出来就睡着了"),
@@ -391,6 +392,6 @@ CLOSING_KINDS = [
 
 # The easy level: these kinds only, each with its first form.
 EASY = (
-    "go", "go_together", "meet", "find_new", "give", "take", "put_down", "pick_up", "fetch", "feel", "eat", "game",
+    "begin", "go", "go_together", "meet", "find_new", "give", "take", "put_down", "pick_up", "fetch", "feel", "eat", "game",
     "end", "end_happy", "end_sad", "end_angry", "end_scared",
 )  # fmt: skip

@@ -24,6 +24,8 @@ Part = str | tuple[str]  # literal text, or a slot as a one-tuple of its name
 LISTS: dict[str, tuple[lexicon.Pair, ...]] = {
     "opening": lexicon.OPENINGS, "time": lexicon.TIMES, "manner": lexicon.MANNERS, "food": lexicon.FOODS, "animal": lexicon.ANIMALS,
     "sound": lexicon.SOUNDS, "game": lexicon.GAMES, "song": lexicon.SONG_TOPICS, "number": lexicon.NUMBERS, "hiding": lexicon.HIDING,
+    # Before a measure word, two is 两 and not 二.
+    "amount": tuple(lexicon.Pair(x.en, "两" if x.zh == "二" else x.zh) for x in lexicon.NUMBERS),
 } | {f"feel:{mood}": pairs for mood, pairs in lexicon.FEELINGS.items()}  # fmt: skip
 
 PRONOUNS = {
@@ -49,6 +51,7 @@ class Table:
         return self.weights[index] / (self.cumulative[-1] - sum(self.weights[i] for i in sorted(excluded)))
 
     def draw(self, random: Callable[[], float], excluded: frozenset[int] | set[int] = frozenset()) -> int:
+        assert len(excluded) < len(self.weights), "nothing is left to draw: the level is too small for its cast"
         while True:
             index = bisect(self.cumulative, random() * self.cumulative[-1])
             if index < len(self.weights) and index not in excluded:
@@ -138,6 +141,7 @@ class Realiser:
             self.located = [((x.prep, "prep", k), (" ", None, None), *p) for k, (p, x) in enumerate(zip(self.places, lexicon.PLACES, strict=True))]
         self.slots: dict[str, Callable] = {
             "A": self.subject, "A0": self.droppable_subject, "Ao": self.object_a, "B": self.other, "Bs": self.possessive,
+            "Bn": lambda s, e: [(1.0, self.names[e.B])],
             "t": lambda s, e: self.thing(s, e.t, e.T), "T": lambda s, e: self.definite(e.T), "U": lambda s, e: self.definite(e.U),
             "new_t": lambda s, e: [(1.0, self.new_thing(e.T))],
             "p": lambda s, e: [(1.0, self.places[e.p])], "q": lambda s, e: [(1.0, self.places[e.q])],
@@ -181,6 +185,8 @@ class Realiser:
         name, gender = self.names[e.B], self.gender[e.B]
         if e.b == NEW or e.b not in s.recent or e.a == NEW:
             return [(1.0, name)]
+        if self.zh and gender == self.gender[e.A]:
+            return [(1.0, name)]  # "她把它给了她" would be hard to read
         if any(self.gender[n] == gender for k, n in enumerate(s.names) if k not in (e.a, e.b)):
             return [(1.0, name)]  # a third person could be meant
         p = self.options.zh_pronoun if self.zh else self.options.object_pronoun

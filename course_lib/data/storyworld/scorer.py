@@ -140,7 +140,7 @@ class Scorer:
             p *= world.tables[world._list_name(name_, state, e)].probability(e.lists[name_])
         if form.topic:
             assert e.X is not None
-            p *= world._topic_probability(state, e.a, e.X)
+            p *= world._topic_probability(state, e, e.X)
         return p
 
     def match(self, parts, k: int, text: str, position: int, start: int, state: State, e: Binding) -> Iterator[tuple[int, Binding, float]]:
@@ -198,8 +198,9 @@ class Scorer:
                 after.lists[slot] = index
                 yield end, after, 1.0
             if position == start and self.language == "en":  # "A goose …"
-                lowered = text[position].lower() + text[position + 1 : position + 1 + words.lengths[-1]]
-                if lowered[0] != text[position]:
+                beginning = text[position : position + words.lengths[-1]]
+                lowered = beginning[:1].lower() + beginning[1:]
+                if lowered != beginning:
                     for end, index in words.at(lowered, 0):
                         after = e.copy()
                         after.lists[slot] = index

@@ -47,7 +47,8 @@ class Level(NamedTuple):
     things: int
     places: int
     adjectives: int
-    easy_kinds: bool  # only the kinds of events.EASY, each in its first form
+    kinds: tuple[str, ...] | None  # only the kinds of these names; None: all
+    forms: int | None  # only the first so many forms of each kind; None: all
     middle: tuple[int, int]  # how many events stand between the first thing and the closing
     time: float  # probability of "After lunch, …"
     chain: float  # probability of "… and …", two events in one sentence
@@ -60,9 +61,9 @@ class Level(NamedTuple):
 
 
 LEVELS: dict[LevelName, Level] = {
-    "easy": Level(12, 12, 8, 6, True, (3, 5), 0.0, 0.0, 0.5, 0.0, 2, 2, 3, Options(0.5, 0.0, 0.5, 0.0, 0.5, 0.0, 0.0)),
+    "easy": Level(12, 12, 8, 6, EASY, 1, (3, 5), 0.0, 0.0, 0.5, 0.0, 2, 2, 3, Options(0.5, 0.0, 0.5, 0.0, 0.5, 0.0, 0.0)),
     "full": Level(
-        len(lexicon.NAMES), len(lexicon.THINGS), len(lexicon.PLACES), len(lexicon.ADJECTIVES), False, (7, 13),
+        len(lexicon.NAMES), len(lexicon.THINGS), len(lexicon.PLACES), len(lexicon.ADJECTIVES), None, None, (7, 13),
         0.2, 0.25, 0.55, 0.6, 4, 4, 5, Options(0.7, 0.4, 0.5, 0.5, 0.3, 0.3, 0.25),
     ),
 }  # fmt: skip
@@ -113,7 +114,8 @@ FLAGS = {
 class Storyworld:
     """A world of small stories in English and Chinese at once, with the truth about them.
 
-    ``level`` is "easy" (a few dozen word types, learned in a minute) or "full" (open classes, about a thousand word types).
+    ``level`` is "easy" (a few dozen word types, learned in a minute), "full" (open classes, about a thousand word types), or a
+    :class:`Level` of your own.
 
         world = Storyworld("full")
         story = world.story(seed=0)
@@ -125,11 +127,11 @@ class Storyworld:
     testing: no training story has both its members in its cast, and every validation (test) story begins with one of its own.
     """
 
-    def __init__(self, level: LevelName = "full") -> None:
-        if level not in LEVELS:
+    def __init__(self, level: LevelName | Level = "full") -> None:
+        if not isinstance(level, Level) and level not in tuple(LEVELS):
             raise ValueError(f"level must be one of {', '.join(map(repr, LEVELS))}, not {level!r}")
-        self.level_name: LevelName = level
-        self.level = LEVELS[level]
+        self.level_name = "custom" if isinstance(level, Level) else level
+        self.level = level if isinstance(level, Level) else LEVELS[level]
         self.realisers = {language: Realiser(language, self.level.options) for language in LANGUAGES}
         self.tables = {
             "name": Table(self.level.names), "thing": Table(self.level.things), "place": Table(self.level.places),
@@ -196,6 +198,7 @@ class Storyworld:
     def stories(self, split: Split = "train", seed: int = 0) -> Iterator[Story]:
         """Stories without end, one at a time. Streams of different seeds share no seed of a story below 2**32 stories."""
         check_seed(seed)
+        check_split(split)
         return (self.story((seed << 32) + i, split) for i in count())
 
     def _ending(self, step: int) -> float:
@@ -263,7 +266,7 @@ class Storyworld:
             total[language] += shared + math.log(event.probability[language][chained][which])
         if form.topic:
             for language in LANGUAGES:
-                total[language] += math.log(self._topic_surface_probability(state, a, e, language))
+                total[language] += math.log(self._topic_surface_probability(state, e, language))
         self._say(rng, state, e, form, segments, total)
         state.apply(event.kind, number if phase == "middle" else -1, e)
         return event, form.chains
@@ -315,7 +318,7 @@ class Storyworld:
             e.lists[name] = self.tables[table].draw(rng)
             log += math.log(self.tables[table].probability(e.lists[name]))
         if form.topic:
-            e.X = self._draw_topic(rng, state, e.a)
+            e.X = self._draw_topic(rng, state, e)
         return log
 
     # ---------------------------------------------------------------- probabilities that generator and scorer share
@@ -503,40 +506,42 @@ class Storyworld:
             return 0.0
         return p
 
-    def _cast_topics(self, state: State, a: int) -> list[tuple[str, int]]:
-        return [("PERSON", n) for k, n in enumerate(state.names) if k != a] + [("THING", i[2]) for i in state.items if i[2] is not None]
+    def _cast_topics(self, state: State, e: Binding) -> list[tuple[str, int]]:
+        persons = [("PERSON", n) for k, n in enumerate(state.names) if k not in (e.a, e.b)]
+        return persons + [("THING", toy) for _, _, toy in state.items if toy is not None]
 
-    def _draw_topic(self, rng, state: State, a: int) -> tuple[str, int]:
-        cast = self._cast_topics(state, a)
+    def _excluded_topics(self, label: str, e: Binding) -> set[int]:
+        """Nobody speaks of those who are in the clause; a common place ("the park") is no bare name."""
+        if label == "PERSON":
+            return {name for name in (e.A, e.B) if name is not None}
+        return set(range(self.level.places)) - self._proper_places if label == "PLACE" else set()
+
+    def _draw_topic(self, rng, state: State, e: Binding) -> tuple[str, int]:
+        cast = self._cast_topics(state, e)
         if cast and rng() < CAST_TOPIC:
             return cast[min(int(rng() * len(cast)), len(cast) - 1)]
         label = pick(rng, TOPIC_CLASSES)
-        excluded = {state.names[a]} if label == "PERSON" else self._common_places() if label == "PLACE" else set()
-        return label, self.tables[TOPIC_TABLES[label]].draw(rng, excluded)
+        return label, self.tables[TOPIC_TABLES[label]].draw(rng, self._excluded_topics(label, e))
 
-    def _topic_probability(self, state: State, a: int, topic: tuple[str, int]) -> float:
+    def _topic_probability(self, state: State, e: Binding, topic: tuple[str, int]) -> float:
         label, index = topic
-        cast = self._cast_topics(state, a)
-        excluded = {state.names[a]} if label == "PERSON" else self._common_places() if label == "PLACE" else set()
-        p = TOPIC_CLASSES[label] * self.tables[TOPIC_TABLES[label]].probability(index, excluded)
+        cast = self._cast_topics(state, e)
+        p = TOPIC_CLASSES[label] * self.tables[TOPIC_TABLES[label]].probability(index, self._excluded_topics(label, e))
         if not cast:
             return p
         return CAST_TOPIC * cast.count(topic) / len(cast) + (1 - CAST_TOPIC) * p
 
-    def _common_places(self) -> set[int]:
-        return set(range(self.level.places)) - self._proper_places
-
-    def _topic_surface_probability(self, state: State, a: int, e: Binding, language: str) -> float:
+    def _topic_surface_probability(self, state: State, e: Binding, language: str) -> float:
         """A bare name may name a person, a place or a toy: the probability of the *word* is the sum."""
         assert e.X is not None
         word = text_of(self.realisers[language].topic(e.X))
-        return sum(self._topic_probability(state, a, topic) for topic in self.topics[language][word])
+        return sum(self._topic_probability(state, e, topic) for topic in self.topics[language][word])
 
     # ---------------------------------------------------------------- from kinds to tables
 
     def _compile(self, kinds: list[Kind]) -> list[Event]:
-        if self.level.easy_kinds:
-            kinds = [kind._replace(forms=kind.forms[:1]) for kind in kinds if kind.name in EASY or kind.name == "begin"]
+        chosen = self.level.kinds
+        kinds = [kind._replace(forms=kind.forms[: self.level.forms]) for kind in kinds if chosen is None or kind.name in chosen]
         return [self._compile_kind(number, kind) for number, kind in enumerate(kinds)]
 
     def _compile_kind(self, number: int, kind: Kind) -> Event:

@@ -1,0 +1,277 @@
+"""Batches: lists of token ids become the rectangles that a model is trained on.
+
+The task is next-token prediction: at each position the target is the id that comes next. One long text is cut into
+windows; many short texts are padded to one length, or packed into rows without attention between them (Brown et al.
+2020, section 2.3, pack; Ding et al. 2024, "Fewer truncations improve language modeling", choose what goes together).
+
+Sizes: W windows, B sequences, T positions.
+
+Two laws hold for all functions here. A target is always the next id of the same text, and each target occurs once: what
+has no next id (the end of a text, padding) has the target ``IGNORE``. And what stands beside a sequence in its batch
+changes nothing for it, if the model uses the masks and positions given here.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy
+import torch
+from jaxtyping import Bool, Int, Integer
+from torch import Tensor
+
+IGNORE = -100  # the target that a loss leaves out: the default ignore_index of torch.nn.functional.cross_entropy
+
+Ids = Integer[Tensor, "_"] | Integer[numpy.ndarray, "_"] | Sequence[int]  # one dimension, of any length
+
+
+class PaddedBatch(NamedTuple):
+    """``mask`` is True where ``ids`` is a real token and False where it is padding."""
+
+    ids: Int[Tensor, "B T"]
+    targets: Int[Tensor, "B T"]
+    mask: Bool[Tensor, "B T"]
+
+
+class PackedBatch(NamedTuple):
+    """``document_ids`` says which document a token comes from (-1: padding), ``positions`` where it stands in it."""
+
+    ids: Int[Tensor, "B T"]
+    targets: Int[Tensor, "B T"]
+    document_ids: Int[Tensor, "B T"]
+    positions: Int[Tensor, "B T"]
+
+
+SomeBatch = TypeVar("SomeBatch", PaddedBatch, PackedBatch)
+
+
+def next_token_windows(
+    ids: Ids, length: int, stride: int | None = None
+) -> tuple[Integer[Tensor, "W T"], Integer[Tensor, "W T"]]:
+    """All windows of ``length`` ids that start every ``stride`` ids (default: ``length``), and their targets.
+
+    ``inputs[w, t]`` is ``ids[w * stride + t]`` and ``targets[w, t]`` the id after it. Both are views: the text is not
+    copied, whatever the stride, and the dtype stays (``.long()`` a batch of it if ids are stored small). Ids at the end
+    that fill no window are left out; ``epoch_windows`` keeps them.
+    """
+    _check_size("length", length)
+    corpus = _checked_corpus(ids, needed=length + 1)
+    step = length if stride is None else stride
+    _check_size("stride", step)
+    if step > length:
+        raise ValueError(f"stride is {step}: more than length ({length}) would leave ids out between two windows")
+    return corpus[:-1].unfold(0, length, step), corpus[1:].unfold(0, length, step)
+
+
+def sample_windows(
+    ids: Ids, length: int, batch_size: int, generator: torch.Generator
+) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]:
+    """A batch of inputs and targets from random places; each place of the text is equally likely."""
+    _check_size("length", length)
+    _check_size("batch_size", batch_size)
+    corpus = _checked_corpus(ids, needed=length + 1)
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"generator must be a torch.Generator, as torch.Generator().manual_seed(0), not {generator!r:.60}"
+        )
+    starts = torch.randint(len(corpus) - length, (batch_size,), generator=generator, device=generator.device)
+    rows = _rows_from(corpus, starts.to(corpus.device), length + 1)
+    return rows[:, :-1], rows[:, 1:]
+
+
+def epoch_windows(
+    ids: Ids, length: int, batch_size: int, generator: torch.Generator | None = None, *, pad_id: int = 0
+) -> Iterator[tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]]:
+    """Batches of inputs and targets in which each id but the first is a target exactly once.
+
+    The windows do not overlap. With a generator they come in random order. The last window of the text is filled up
+    with ``pad_id`` (any id will do: a causal model cannot look ahead to it) and targets ``IGNORE``; the last batch may
+    have fewer rows.
+    """
+    _check_size("length", length)
+    _check_size("batch_size", batch_size)
+    _check_id("pad_id", pad_id)
+    corpus = _checked_corpus(ids, needed=2)
+    windows = -(-(len(corpus) - 1) // length)  # rounded up
+
+    def batch(numbers: Tensor) -> tuple[Tensor, Tensor]:
+        starts = numbers.to(corpus.device) * length
+        rows = _rows_from(corpus, starts, length + 1)
+        real = _positions(starts, length + 1) < len(corpus)
+        return rows.masked_fill(~real, pad_id)[:, :-1], rows.masked_fill(~real, IGNORE)[:, 1:]
+
+    return map(batch, _order(windows, generator).split(batch_size))
+
+
+def pad_batch(sequences: Iterable[Ids], pad_id: int) -> PaddedBatch:
+    """Sequences of different lengths in one rectangle, each filled up with ``pad_id`` on its right.
+
+    The mask keeps padding out of means and of attention without a causal mask. With one, no real token can see the
+    padding anyway. ``pad_id`` may be any id: its targets are ``IGNORE``.
+    """
+    _check_id("pad_id", pad_id)
+    rows = _checked_sequences("sequences", sequences)
+    shape = len(rows), max(map(len, rows))
+    batch = PaddedBatch(torch.full(shape, pad_id), torch.full(shape, IGNORE), torch.zeros(shape, dtype=torch.bool))
+    for b, row in enumerate(rows):
+        batch.ids[b, : len(row)] = row
+        batch.targets[b, : len(row) - 1] = row[1:]
+        batch.mask[b, : len(row)] = True
+    return batch
+
+
+def pack_documents(documents: Iterable[Ids], length: int, eos_id: int) -> PackedBatch:
+    """Whole documents side by side in rows of ``length``, with ``eos_id`` after each, and little padding.
+
+    The last token of a document has the target ``eos_id``, and ``eos_id`` has none (``IGNORE``), so no target crosses a
+    boundary. Use ``document_mask`` to keep attention inside the documents too. ``positions`` starts at 0 with each.
+
+    A document that is too long for a row (with its ``eos_id``) is cut into pieces of ``length``. The last target of a
+    piece is the first id of the next, but attention does not reach back over the cut, and positions start again at 0.
+
+    The longest pieces are placed first, each in the row where the least room is left over ("best fit decreasing").
+    Rows come out in the order of the documents they begin with. The rest of a row is ``eos_id`` without targets,
+    ``document_ids`` -1.
+    """
+    _check_size("length", length)
+    _check_id("eos_id", eos_id)
+    pieces = []  # (document, ids, targets)
+    for number, document in enumerate(_checked_sequences("documents", documents)):
+        ids = torch.cat([document, torch.tensor([eos_id])])
+        targets = torch.cat([ids[1:], torch.tensor([IGNORE])])
+        pieces += [(number, *piece) for piece in zip(ids.split(length), targets.split(length), strict=True)]
+
+    rows: list[list[int]] = []  # the pieces in each row
+    rows_with_room: list[list[int]] = [[] for _ in range(length + 1)]
+    for piece in sorted(range(len(pieces)), key=lambda i: -len(pieces[i][1])):
+        size = len(pieces[piece][1])
+        room = next((room for room in range(size, length + 1) if rows_with_room[room]), None)
+        if room is None:
+            room = length
+            rows_with_room[room].append(len(rows))
+            rows.append([])
+        row = rows_with_room[room].pop()
+        rows[row].append(piece)
+        rows_with_room[room - size].append(row)
+
+    shape = len(rows), length
+    batch = PackedBatch(
+        ids=torch.full(shape, eos_id),
+        targets=torch.full(shape, IGNORE),
+        document_ids=torch.full(shape, -1),
+        positions=torch.zeros(shape, dtype=torch.long),
+    )
+    for b, row_pieces in enumerate(sorted(sorted(row) for row in rows)):
+        start = 0
+        for number, ids, targets in (pieces[piece] for piece in row_pieces):
+            here = slice(start, start + len(ids))
+            batch.ids[b, here] = ids
+            batch.targets[b, here] = targets
+            batch.document_ids[b, here] = number
+            batch.positions[b, here] = torch.arange(len(ids))
+            start += len(ids)
+    return batch
+
+
+def document_mask(document_ids: Int[Tensor, "B T"]) -> Bool[Tensor, "B T T"]:
+    """``mask[b, t, s]`` is True where position t may attend to s: the same document, and not later than t.
+
+    That is the convention of ``scaled_dot_product_attention``; give it ``mask[:, None]``, the same for all heads.
+    Padding attends to padding, for a row without any True would turn into NaN. For a padded batch, in which each row is
+    one document, use ``document_mask(batch.mask.long())``.
+    """
+    if not isinstance(document_ids, Tensor) or not _holds_integers(document_ids):
+        raise TypeError(f"document_ids must be a tensor of integers, not {_described(document_ids)}")
+    if document_ids.ndim != 2:
+        raise ValueError(f"document_ids has shape {tuple(document_ids.shape)}: it must be (B, T)")
+    same_document = document_ids[:, :, None] == document_ids[:, None, :]
+    return same_document.tril()  # the lower triangle: s <= t
+
+
+def row_batches(batch: SomeBatch, batch_size: int, generator: torch.Generator | None = None) -> Iterator[SomeBatch]:
+    """The rows of a large batch, ``batch_size`` at a time (the last time perhaps fewer), each row once.
+
+    With a generator they come in random order.
+    """
+    _check_size("batch_size", batch_size)
+    order = _order(len(batch.ids), generator)
+    return (type(batch)(*(tensor[rows] for tensor in batch)) for rows in order.split(batch_size))
+
+
+def _order(size: int, generator: object) -> Tensor:
+    if generator is None:
+        return torch.arange(size)
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator or None, not {generator!r:.60}")
+    return torch.randperm(size, generator=generator, device=generator.device).cpu()
+
+
+def _positions(starts: Tensor, size: int) -> Tensor:
+    return starts[:, None] + torch.arange(size, device=starts.device)
+
+
+def _rows_from(corpus: Tensor, starts: Tensor, size: int) -> Tensor:
+    """``size`` ids from each start on; beyond the end of the text the last id again."""
+    return corpus[_positions(starts, size).clamp(max=len(corpus) - 1)].long()
+
+
+def _check_size(name: str, value: object) -> None:
+    if type(value) is not int:
+        raise TypeError(f"{name} must be an integer, not {value!r:.60}")
+    if value < 1:
+        raise ValueError(f"{name} is {value}: it must be at least 1")
+
+
+def _check_id(name: str, value: object) -> None:
+    if type(value) is not int:
+        raise TypeError(f"{name} must be an integer, not {value!r:.60}")
+    if value < 0:
+        raise ValueError(f"{name} is {value}: an id is at least 0 (what a loss ignores are targets, not ids)")
+
+
+def _holds_integers(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+
+
+def _described(value: object) -> str:
+    return f"a tensor of {value.dtype}" if isinstance(value, Tensor) else f"{value!r:.60}"
+
+
+def _checked_ids(name: str, ids: object) -> Tensor:
+    """``ids`` as a tensor of one dimension, without a copy if it is a tensor or an array."""
+    try:
+        with warnings.catch_warnings():  # a file mapped read-only is fine: nothing here writes to ids
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            tensor = torch.as_tensor(ids)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name} must be a flat sequence of integers, not {ids!r:.60}") from error
+    if tensor.ndim != 1:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}: it must have one dimension")
+    if len(tensor) == 0:
+        raise ValueError(f"{name} is empty: it must hold at least one id")
+    if not _holds_integers(tensor):
+        raise TypeError(f"{name} must hold integers, not {tensor.dtype}")
+    return tensor
+
+
+def _checked_corpus(ids: object, needed: int) -> Tensor:
+    corpus = _checked_ids("ids", ids)
+    if len(corpus) < needed:
+        raise ValueError(
+            f"ids has length {len(corpus)}: at least {needed} are needed, the last one being only a target"
+        )
+    return corpus
+
+
+def _checked_sequences(name: str, sequences: object) -> list[Tensor]:
+    if not isinstance(sequences, Iterable):
+        raise TypeError(f"{name} must be a list of sequences of ids, not {sequences!r:.60}")
+    checked = []
+    for number, ids in enumerate(sequences):
+        tensor = _checked_ids(f"{name}[{number}]", ids).long()
+        if tensor.min() < 0:
+            raise ValueError(f"{name}[{number}] holds the id {tensor.min().item()}: an id is at least 0")
+        checked.append(tensor)
+    if not checked:
+        raise ValueError(f"{name} is empty: a batch needs at least one sequence")
+    return checked

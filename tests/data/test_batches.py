@@ -1,0 +1,524 @@
+"""Batches: each target once, none across a boundary, and what stands beside a sequence changes nothing for it."""
+
+import inspect
+import itertools
+from collections import Counter
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from beartype import beartype
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from jaxtyping import jaxtyped
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from course_lib.data import batches
+from course_lib.data.batches import (
+    IGNORE,
+    PackedBatch,
+    PaddedBatch,
+    document_mask,
+    epoch_windows,
+    next_token_windows,
+    pack_documents,
+    pad_batch,
+    row_batches,
+    sample_windows,
+)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# --- Windows ----------------------------------------------------------------------------------------------------------
+
+
+def test_windows_of_a_short_text_are_those_written_by_hand():
+    inputs, targets = next_token_windows([10, 11, 12, 13, 14, 15, 16, 17], 3)
+    assert inputs.tolist() == [[10, 11, 12], [13, 14, 15]]
+    assert targets.tolist() == [[11, 12, 13], [14, 15, 16]]
+    inputs, targets = next_token_windows([10, 11, 12, 13, 14, 15], 3, stride=2)
+    assert inputs.tolist() == [[10, 11, 12], [12, 13, 14]]
+    assert targets.tolist() == [[11, 12, 13], [13, 14, 15]]
+
+
+@given(st.integers(2, 60), st.integers(1, 12), st.integers(1, 12))
+@example(5, 4, 4)
+def test_each_window_starts_one_stride_after_the_one_before_and_each_target_is_the_next_id(size, length, stride):
+    length = min(length, size - 1)
+    stride = min(stride, length)
+    ids = torch.arange(size) * 7
+    inputs, targets = next_token_windows(ids, length, stride)
+    starts = range(0, size - length, stride)  # a window needs one id more, for its last target
+    assert inputs.tolist() == [[7 * (start + t) for t in range(length)] for start in starts]
+    assert torch.equal(targets, inputs + 7)
+
+
+@pytest.mark.parametrize("stride", [1, 3, None])
+def test_windows_are_views_of_the_text(stride):
+    ids = torch.arange(50, dtype=torch.uint8)
+    for windows in next_token_windows(ids, 5, stride):
+        assert windows.untyped_storage().data_ptr() == ids.untyped_storage().data_ptr()
+        assert windows.dtype == torch.uint8
+    array = numpy.arange(50, dtype=numpy.uint16)
+    inputs, targets = next_token_windows(array, 5, stride)
+    array[5] = 999
+    assert 999 in inputs.long()
+    assert targets[0, 4].item() == 999
+
+
+def test_a_text_in_a_read_only_file_can_be_cut_into_windows(tmp_path):
+    numpy.arange(20, dtype=numpy.uint16).tofile(tmp_path / "ids.bin")
+    ids = numpy.memmap(tmp_path / "ids.bin", dtype=numpy.uint16, mode="r")
+    assert next_token_windows(ids, 6)[1].long().tolist() == [[*range(1, 7)], [*range(7, 13)], [*range(13, 19)]]
+    inputs, targets = sample_windows(ids, 6, 4, seeded(0))
+    assert inputs.dtype == targets.dtype == torch.long
+    assert torch.equal(targets, inputs + 1)
+
+
+def test_random_windows_are_next_to_each_other_and_every_place_is_equally_likely():
+    ids = torch.tensor([5, 4, 9, 9, 1, 7, 2])
+    inputs, targets = sample_windows(ids, 4, 9000, seeded(1))
+    counts = Counter(tuple(row) for row in torch.cat([inputs, targets[:, -1:]], dim=1).tolist())
+    assert counts.keys() == {(5, 4, 9, 9, 1), (4, 9, 9, 1, 7), (9, 9, 1, 7, 2)}
+    assert torch.equal(inputs[:, 1:], targets[:, :-1])
+    # Binomial(9000, 1/3) has a standard deviation of 45: five of them, with a fixed seed.
+    assert all(abs(count - 3000) < 225 for count in counts.values())
+
+
+def test_a_text_with_room_for_one_window_gives_that_window():
+    assert [part.tolist() for part in sample_windows([3, 1, 4], 2, 2, seeded(0))] == [[[3, 1]] * 2, [[1, 4]] * 2]
+    assert [part.tolist() for part in next_token_windows([3, 1, 4], 2)] == [[[3, 1]], [[1, 4]]]
+
+
+@given(st.integers(2, 70), st.integers(1, 12), st.integers(1, 9), st.none() | st.integers(0, 99))
+@example(9, 4, 2, None)  # the last window is full
+@example(10, 4, 2, None)  # it holds one target
+@example(2, 12, 9, 0)  # there is no other
+@settings(deadline=None)
+def test_an_epoch_holds_each_id_but_the_first_as_a_target_exactly_once(size, length, batch_size, seed):
+    ids = torch.arange(size)
+    generator = None if seed is None else seeded(seed)
+    epoch = list(epoch_windows(ids, length, batch_size, generator, pad_id=1000))
+    inputs, targets = (torch.cat(parts) for parts in zip(*epoch, strict=True))
+    real = targets != IGNORE
+    assert sorted(targets[real].tolist()) == list(range(1, size))
+    assert torch.equal(inputs[real], targets[real] - 1)
+    assert inputs.shape == targets.shape == (-(-(size - 1) // length), length)
+    assert all(len(part) == batch_size for part, _ in epoch[:-1])
+    assert inputs.dtype == targets.dtype == torch.long
+    # At most the last id of the text and the padding have no target.
+    assert set(inputs[~real].tolist()) <= {size - 1, 1000}
+    if seed is None:
+        assert targets[real].tolist() == list(range(1, size))
+
+
+def test_the_order_of_an_epoch_comes_from_the_generator_alone():
+    ids = torch.arange(1000)
+
+    def order(generator):
+        return torch.cat([inputs[:, 0] for inputs, _ in epoch_windows(ids, 10, 8, generator)]).tolist()
+
+    state = torch.get_rng_state()
+    first = order(seeded(4))
+    torch.manual_seed(77)
+    assert order(seeded(4)) == first
+    assert order(seeded(5)) != first
+    assert sorted(first) == order(None) == list(range(0, 999, 10))
+    generator = seeded(4)
+    assert order(generator) == first
+    assert order(generator) != first  # the second epoch has another order
+    torch.set_rng_state(state)
+    sample_windows(ids, 3, 5, seeded(0))
+    order(seeded(6))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(sample_windows(ids, 3, 5, seeded(8)), sample_windows(ids, 3, 5, seeded(8)), strict=True)
+    )
+
+
+# --- A small model, to see that batches change nothing ----------------------------------------------------------------
+
+
+class TinyModel(nn.Module):
+    """Two layers of causal attention with random weights. No two sizes are equal."""
+
+    vocabulary, width, heads = 29, 15, 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(self.vocabulary, self.width)
+        self.places = nn.Embedding(64, self.width)
+        self.projections = nn.ModuleList(nn.Linear(self.width, 3 * self.width) for _ in range(2))
+        self.mixers = nn.ModuleList(nn.Linear(self.width, self.width) for _ in range(2))
+        self.head = nn.Linear(self.width, self.vocabulary)
+        generator = seeded(11)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.7
+
+    def forward(self, ids: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        x = self.tokens(ids) + self.places(positions)
+        for project, mix in zip(self.projections, self.mixers, strict=True):
+            q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in project(x).chunk(3, dim=-1))
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None])
+            x = x + torch.tanh(mix(attended.transpose(1, 2).flatten(-2)))
+        return self.head(x)
+
+
+MODEL = TinyModel().requires_grad_(False)
+
+
+def assert_same(result: Tensor, expected: Tensor) -> None:
+    # float64 carries 16 digits, and another shape sums in another order. The numbers here are below 100, so 1e-12 is
+    # about a hundred roundings; attention to one wrong token changes the first digit (a test below says so).
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
+
+
+def alone(ids: list[int]) -> tuple[Tensor, Tensor]:
+    """Logits of a sequence that is alone in the world, and the loss at each of its targets."""
+    size = len(ids)
+    causal = torch.ones(1, size, size, dtype=torch.bool).tril()
+    logits = MODEL(torch.tensor([ids]), torch.arange(size)[None], causal)[0]
+    return logits, F.cross_entropy(logits[:-1], torch.tensor(ids[1:]).long(), reduction="none")
+
+
+def random_sequences(seed: int, sizes: list[int]) -> list[list[int]]:
+    return [torch.randint(1, 29, (size,), generator=seeded(seed + i)).tolist() for i, size in enumerate(sizes)]
+
+
+# --- Padding ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_padded_batch_is_the_one_written_by_hand():
+    batch = pad_batch([[5, 6, 7], [8]], pad_id=2)
+    assert batch.ids.tolist() == [[5, 6, 7], [8, 2, 2]]
+    assert batch.targets.tolist() == [[6, 7, IGNORE], [IGNORE, IGNORE, IGNORE]]
+    assert batch.mask.tolist() == [[True, True, True], [True, False, False]]
+    assert IGNORE == -100 == inspect.signature(F.cross_entropy).parameters["ignore_index"].default
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=9), min_size=1, max_size=6), st.integers(0, 9))
+def test_padding_agrees_with_torch(sequences, pad_id):
+    batch = pad_batch(sequences, pad_id)
+    tensors = [torch.tensor(sequence) for sequence in sequences]
+    assert torch.equal(batch.ids, pad_sequence(tensors, batch_first=True, padding_value=pad_id))
+    assert torch.equal(batch.mask, pad_sequence([t > -1 for t in tensors], batch_first=True))
+    next_ids = pad_sequence(
+        [F.pad(t[1:], (0, 1), value=IGNORE) for t in tensors], batch_first=True, padding_value=IGNORE
+    )
+    assert torch.equal(batch.targets, next_ids)
+
+
+def test_padding_takes_tensors_arrays_and_tuples_and_leaves_them_alone():
+    sequences: list[Any] = [torch.tensor([1, 2, 3], dtype=torch.int16), numpy.array([4, 5], dtype=numpy.uint8), (6,)]
+    batch = pad_batch(sequences, 0)
+    batch.ids.fill_(9)
+    assert [list(map(int, sequence)) for sequence in sequences] == [[1, 2, 3], [4, 5], [6]]
+    assert batch.ids.dtype == batch.targets.dtype == torch.long
+
+
+@pytest.mark.parametrize("pad_id", [0, 7, 28])
+def test_a_row_of_a_padded_batch_is_what_the_row_is_alone(pad_id):
+    sequences = random_sequences(0, [7, 1, 12, 4, 12])
+    batch = pad_batch(sequences, pad_id)
+    rows, size = batch.ids.shape
+    positions = torch.arange(size).expand(rows, size)
+    causal = torch.ones(rows, size, size, dtype=torch.bool).tril()
+    for mask in (document_mask(batch.mask.long()), causal):
+        logits = MODEL(batch.ids, positions, mask)
+        assert logits.isfinite().all()
+        for b, sequence in enumerate(sequences):
+            torch.testing.assert_close(logits[b][batch.mask[b]], alone(sequence)[0])
+        loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="sum")
+        assert_same(loss, sum((alone(sequence)[1].sum() for sequence in sequences), torch.zeros(())))
+
+
+def test_the_filled_up_window_of_an_epoch_is_what_the_end_of_the_text_is_alone():
+    ids = random_sequences(3, [23])[0]
+    for pad_id in (0, 13):
+        *_, (inputs, targets) = epoch_windows(ids, 9, 1, pad_id=pad_id)
+        size = int((targets != IGNORE).sum())
+        assert size == 4
+        causal = torch.ones(1, 9, 9, dtype=torch.bool).tril()
+        logits = MODEL(inputs, torch.arange(9)[None], causal)
+        expected, losses = alone(ids[18:])
+        assert_same(logits[0, : size + 1], expected)
+        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+        assert_same(loss, losses.sum())
+
+
+# --- Packing ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_packed_batch_is_the_one_written_by_hand():
+    batch = pack_documents([[11, 12], [21, 22, 23, 24, 25, 26, 27], [31], [41, 42, 43]], length=6, eos_id=0)
+    x = IGNORE
+    # Document 1 needs 8 places: 6 and 2. Sizes with the end: 3, (6, 2), 2, 4. The four fills up with a two.
+    assert batch.ids.tolist() == [[11, 12, 0, 31, 0, 0], [21, 22, 23, 24, 25, 26], [27, 0, 41, 42, 43, 0]]
+    assert batch.targets.tolist() == [[12, 0, x, 0, x, x], [22, 23, 24, 25, 26, 27], [0, x, 42, 43, 0, x]]
+    assert batch.document_ids.tolist() == [[0, 0, 0, 2, 2, -1], [1] * 6, [1, 1, 3, 3, 3, 3]]
+    assert batch.positions.tolist() == [[0, 1, 2, 0, 1, 0], [0, 1, 2, 3, 4, 5], [0, 1, 0, 1, 2, 3]]
+
+
+sizes_of_documents = st.lists(st.integers(1, 20), min_size=1, max_size=25)
+END = 7
+
+
+def numbered(sizes: list[int]) -> list[list[int]]:
+    """Documents in which no id occurs twice, in none of them, so that each token tells where it comes from."""
+    ids = itertools.count(100)
+    return [[next(ids) for _ in range(size)] for size in sizes]
+
+
+@given(sizes_of_documents, st.integers(1, 16))
+@settings(deadline=None, max_examples=150)
+def test_packing_keeps_each_target_once_and_none_crosses_a_boundary(sizes, length):
+    documents = numbered(sizes)
+    batch = pack_documents(documents, length, END)
+    real = batch.targets != IGNORE
+    pairs = list(
+        zip(batch.document_ids[real].tolist(), batch.ids[real].tolist(), batch.targets[real].tolist(), strict=True)
+    )
+    expected = [
+        (number, token, following)
+        for number, document in enumerate(documents)
+        for token, following in itertools.pairwise([*document, END])
+    ]
+    assert sorted(pairs) == sorted(expected)
+    assert not (real & (batch.document_ids == -1)).any()
+
+
+@given(sizes_of_documents, st.integers(1, 16))
+@settings(deadline=None, max_examples=150)
+def test_packed_documents_can_be_read_back_and_short_ones_are_whole(sizes, length):
+    documents = numbered(sizes)
+    batch = pack_documents(documents, length, END)
+    pieces: dict[int, list[list[int]]] = {}
+    firsts = []
+    for ids, numbers, positions in zip(batch.ids, batch.document_ids, batch.positions, strict=True):
+        start = 0
+        firsts.append(int(numbers[0]))
+        for number, group in itertools.groupby(numbers.tolist()):
+            size = len(list(group))
+            here = slice(start, start + size)
+            start += size
+            if number == -1:
+                assert start == length  # padding stands only at the end
+                assert ids[here].tolist() == [END] * size
+                assert not positions[here].any()
+            else:
+                pieces.setdefault(number, []).append(ids[here].tolist())
+                assert positions[here].tolist() == list(range(size))
+    assert firsts == sorted(firsts)
+    assert sorted(pieces) == list(range(len(documents)))
+    for number, document in enumerate(documents):
+        whole = [*document, END]
+        # Cut only if it must be, and then into full rows and a rest (which may stand in an earlier row than they do).
+        pieces[number].sort(key=lambda piece: (piece == [END], piece))
+        assert [len(piece) for piece in pieces[number]] == [
+            len(whole[i : i + length]) for i in range(0, len(whole), length)
+        ]
+        assert list(itertools.chain(*pieces[number])) == whole
+
+
+def test_packing_fills_rows_that_can_be_filled():
+    sizes = torch.randint(1, 40, (200,), generator=seeded(9)).tolist()
+    both = [size for small in sizes for size in (small, 80 - small)]
+    order = torch.randperm(len(both), generator=seeded(10)).tolist()
+    documents = [[1] * (both[i] - 1) for i in order if both[i] > 1]  # one place of each size is for the end
+    missing = both.count(1)
+    batch = pack_documents(documents, 80, 0)
+    assert batch.ids.shape == (200, 80)
+    assert int((batch.document_ids == -1).sum()) == missing
+
+
+def pack(documents: list[list[int]], length: int) -> tuple[PackedBatch, Tensor]:
+    batch = pack_documents(documents, length, 0)
+    return batch, MODEL(batch.ids, batch.positions, document_mask(batch.document_ids))
+
+
+SIZES = [9, 3, 1, 14, 6, 2, 2, 11, 5]
+
+
+def test_a_packed_document_is_what_the_document_is_alone():
+    documents = random_sequences(20, SIZES)
+    batch, logits = pack(documents, 17)
+    assert batch.ids.shape[0] < len(documents)
+    assert logits.isfinite().all()
+    losses = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none").view(batch.ids.shape)
+    for number, document in enumerate(documents):
+        here = batch.document_ids == number
+        expected, expected_losses = alone([*document, 0])
+        assert_same(logits[here], expected)
+        assert_same(losses[here], F.pad(expected_losses, (0, 1)))
+
+
+def test_that_test_would_notice_attention_across_documents_and_positions_that_run_on():
+    batch, logits = pack(random_sequences(20, SIZES), 17)
+    rows, size = batch.ids.shape
+    causal = torch.ones(rows, size, size, dtype=torch.bool).tril()
+    running = torch.arange(size).expand(rows, size)
+    second = (batch.document_ids != batch.document_ids[:, :1]) & (batch.document_ids != -1)
+    assert second.any()
+    for wrong in (
+        MODEL(batch.ids, batch.positions, causal),
+        MODEL(batch.ids, running, document_mask(batch.document_ids)),
+    ):
+        assert (wrong - logits)[second].abs().max() > 0.1
+
+
+def test_other_documents_and_their_order_change_nothing_for_a_document():
+    documents = random_sequences(40, SIZES)
+    batch, logits = pack(documents, 17)
+    shuffled = torch.randperm(len(documents), generator=seeded(2)).tolist()
+    more = [*random_sequences(60, [4, 8]), *(documents[i] for i in shuffled)]
+    other_batch, other_logits = pack(more, 23)
+    for place, number in enumerate(shuffled):
+        mine = logits[batch.document_ids == number]
+        assert_same(mine, other_logits[other_batch.document_ids == place + 2])
+
+
+def test_the_document_mask_is_the_one_of_the_obvious_loops():
+    document_ids = torch.tensor([[0, 0, 3, 3, 3, -1], [5, 2, 2, 5, -1, -1]])
+    mask = document_mask(document_ids)
+    assert mask.dtype == torch.bool
+    for b, t, s in itertools.product(range(2), range(6), range(6)):
+        assert mask[b, t, s] == (s <= t and document_ids[b, t] == document_ids[b, s])
+    assert mask.diagonal(dim1=1, dim2=2).all()  # every position sees itself: no softmax over nothing
+
+
+# --- Rows of a batch --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [lambda docs: pad_batch(docs, 0), lambda docs: pack_documents(docs, 9, 0)])
+def test_row_batches_hold_each_row_once(make):
+    batch = make(numbered([5, 2, 9, 9, 4, 1, 8, 7, 3, 8, 8]))
+    inorder = list(row_batches(batch, 3))
+    assert [len(part.ids) for part in inorder[:-1]] == [3] * (len(inorder) - 1)
+    assert all(type(part) is type(batch) for part in inorder)
+    for name in batch._fields:
+        assert torch.equal(torch.cat([getattr(part, name) for part in inorder]), getattr(batch, name))
+
+    def shuffled(seed):
+        rows = [torch.cat(parts) for parts in zip(*row_batches(batch, 3, seeded(seed)), strict=True)]
+        return torch.stack([part.long() for part in rows], dim=-1).tolist()
+
+    rows = torch.stack([part.long() for part in batch], dim=-1).tolist()
+    assert shuffled(1) == shuffled(1) != shuffled(2)
+    assert shuffled(1) != rows
+    assert sorted(shuffled(1)) == sorted(rows)
+
+
+# --- Bad input --------------------------------------------------------------------------------------------------------
+
+
+def plain(name: str):
+    """The function itself, without the run-time type checks that a test run may add around it."""
+    return inspect.unwrap(getattr(batches, name))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "error", "message"),
+    [
+        ("next_token_windows", ([1, 2, 3], 0), ValueError, "length is 0: it must be at least 1"),
+        ("next_token_windows", ([1, 2, 3], 1.0), TypeError, "length must be an integer, not 1.0"),
+        ("next_token_windows", ([1, 2, 3], True), TypeError, "length must be an integer, not True"),
+        ("next_token_windows", ([1, 2, 3], 2, 0), ValueError, "stride is 0: it must be at least 1"),
+        (
+            "next_token_windows",
+            ([1, 2, 3], 1, 2),
+            ValueError,
+            r"stride is 2: more than length \(1\) would leave ids out",
+        ),
+        ("next_token_windows", ([], 1), ValueError, "ids is empty: it must hold at least one id"),
+        (
+            "next_token_windows",
+            ([1, 2, 3], 3),
+            ValueError,
+            "ids has length 3: at least 4 are needed, the last one being",
+        ),
+        ("next_token_windows", ([1.5, 2.5], 1), TypeError, "ids must hold integers, not torch.float32"),
+        ("next_token_windows", (torch.ones(5), 1), TypeError, "ids must hold integers, not torch.float32"),
+        ("next_token_windows", (torch.ones(5).bool(), 1), TypeError, "ids must hold integers, not torch.bool"),
+        (
+            "next_token_windows",
+            (torch.ones(5).to(torch.complex64), 1),
+            TypeError,
+            "ids must hold integers, not torch.complex64",
+        ),
+        ("next_token_windows", (torch.ones(2, 3).long(), 1), ValueError, r"ids has shape \(2, 3\): .* one dimension"),
+        ("next_token_windows", (7, 1), ValueError, r"ids has shape \(\): it must have one dimension"),
+        ("next_token_windows", ("rose", 1), TypeError, "ids must be a flat sequence of integers, not 'rose'"),
+        ("next_token_windows", ([[1], [2, 3]], 1), TypeError, r"ids must be a flat sequence of integers, not \[\[1\]"),
+        ("sample_windows", ([1, 2], 2, 1, seeded(0)), ValueError, "ids has length 2: at least 3 are needed"),
+        ("sample_windows", ([1, 2], 1, 0, seeded(0)), ValueError, "batch_size is 0: it must be at least 1"),
+        ("sample_windows", ([1, 2], -1, 1, seeded(0)), ValueError, "length is -1: it must be at least 1"),
+        ("sample_windows", ([1, 2], 1, 1, 42), TypeError, "generator must be a torch.Generator, as .*, not 42"),
+        ("epoch_windows", ([1], 4, 2), ValueError, "ids has length 1: at least 2 are needed"),
+        ("epoch_windows", ([1, 2], 0, 2), ValueError, "length is 0: it must be at least 1"),
+        ("epoch_windows", ([1, 2], 1, 2.5), TypeError, "batch_size must be an integer, not 2.5"),
+        ("epoch_windows", ([1, 2], 1, 1, 42), TypeError, "generator must be a torch.Generator or None, not 42"),
+        ("pad_batch", ([], 0), ValueError, "sequences is empty: a batch needs at least one sequence"),
+        ("pad_batch", ([[1], []], 0), ValueError, r"sequences\[1\] is empty: it must hold at least one id"),
+        ("pad_batch", ([[1], [2.5]], 0), TypeError, r"sequences\[1\] must hold integers, not torch.float32"),
+        ("pad_batch", ([[1], [3, -2]], 0), ValueError, r"sequences\[1\] holds the id -2: an id is at least 0"),
+        ("pad_batch", ([1, 2], 0), ValueError, r"sequences\[0\] has shape \(\): it must have one dimension"),
+        ("pad_batch", (5, 0), TypeError, "sequences must be a list of sequences of ids, not 5"),
+        ("pad_batch", ([[1]], -1), ValueError, "pad_id is -1: an id is at least 0"),
+        ("pad_batch", ([[1]], None), TypeError, "pad_id must be an integer, not None"),
+        ("pack_documents", ([[1]], 0, 0), ValueError, "length is 0: it must be at least 1"),
+        ("pack_documents", ([[1]], 5, -100), ValueError, "eos_id is -100: an id is at least 0"),
+        ("pack_documents", ([[1], []], 5, 0), ValueError, r"documents\[1\] is empty: it must hold at least one id"),
+        ("pack_documents", ([], 5, 0), ValueError, "documents is empty: a batch needs at least one sequence"),
+        ("pack_documents", ([[1, -100]], 5, 0), ValueError, r"documents\[0\] holds the id -100: an id is at least 0"),
+        (
+            "document_mask",
+            (torch.ones(2, 3),),
+            TypeError,
+            "document_ids must be a tensor of integers, not a tensor of ",
+        ),
+        (
+            "document_mask",
+            (torch.ones(2, 3).bool(),),
+            TypeError,
+            "document_ids must be a tensor of integers, not a tensor",
+        ),
+        ("document_mask", ([[1]],), TypeError, r"document_ids must be a tensor of integers, not \[\[1\]\]"),
+        ("document_mask", (torch.ones(3).long(),), ValueError, r"document_ids has shape \(3,\): it must be \(B, T\)"),
+        (
+            "row_batches",
+            (PaddedBatch(*[torch.ones(2, 3)] * 3), 0),
+            ValueError,
+            "batch_size is 0: it must be at least 1",
+        ),
+    ],
+)
+def test_bad_input_is_refused_at_once_with_a_reason(name, arguments, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        plain(name)(*arguments)
+
+
+def test_a_keyword_that_is_wrong_is_refused_too():
+    with pytest.raises(ValueError, match=r"^pad_id is -100: an id is at least 0"):
+        plain("epoch_windows")([1, 2], 1, 1, pad_id=-100)
+
+
+def test_shapes_and_types_are_those_that_the_signatures_promise():
+    def checked(name: str):
+        return jaxtyped(typechecker=beartype)(plain(name))
+
+    ids = torch.arange(20)
+    assert checked("next_token_windows")(ids, 4)[0].shape == (4, 4)
+    assert checked("next_token_windows")(numpy.arange(20), 4, 3)[0].shape == (6, 4)
+    assert checked("sample_windows")(ids.tolist(), 4, 3, seeded(0))[1].shape == (3, 4)
+    assert len(list(checked("epoch_windows")(ids, 4, 2))) == 3
+    assert checked("pad_batch")([[1, 2], ids], 0).ids.shape == (2, 20)
+    packed = checked("pack_documents")([[1, 2], ids], 7, 0)
+    assert checked("document_mask")(packed.document_ids).shape == (4, 7, 7)
+    assert len(list(checked("row_batches")(packed, 3))) == 2
