@@ -464,9 +464,10 @@ def learn_merges(word_counts: dict[str, int], number: int, min_count: int = 2) -
                 pair_count[second, neighbour] -= count
                 created[new, neighbour].append(here)
                 pair_count[new, neighbour] += count
-        places.update(created)
-        for pair in created:
-            heapq.heappush(heap, (-pair_count[pair], pair))
+        for pair, where in created.items():
+            if pair_count[pair] >= min_count:  # it will never be more frequent than now
+                places[pair] = where
+                heapq.heappush(heap, (-pair_count[pair], pair))
     return merges
 
 

@@ -62,7 +62,7 @@ def execute(path: Path) -> Execution:
         timeout=CELL_SECONDS,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its warnings concern whoever runs a server
+        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # the rest concerns whoever runs a server
         record_timing=False,
         coalesce_streams=True,
         skip_cells_with_tag="",  # a cell that is not run keeps outputs that nothing vouches for
@@ -105,9 +105,7 @@ def _cpu_seconds(client: NotebookClient) -> float:
 
 def normalised(notebook: NotebookNode) -> NotebookNode:
     """The same notebook, changed in place: what differs between two runs, and means nothing to a reader, is gone."""
-    notebook.metadata.pop("widgets", None)
-    notebook.metadata["kernelspec"] = dict(KERNEL)
-    notebook.metadata["language_info"] = dict(LANGUAGE)
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE})
     for cell in notebook.cells:
         cell.metadata = NotebookNode({key: cell.metadata[key] for key in KEPT_IN_CELL if key in cell.metadata})
         for output in cell.get("outputs", ()):

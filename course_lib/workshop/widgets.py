@@ -1,31 +1,66 @@
 """Figures to play with, and text shown in colour. Both leave plain words behind where no notebook is running."""
 
 import html
+import inspect
+import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets
 from IPython.display import display
+from IPython.utils.capture import capture_output
+from ipywidgets.widgets.interaction import show_inline_matplotlib_plots
 
 # Light backgrounds under dark letters: readable on a light and on a dark page.
 _TOKEN_COLOURS = ("#cfe8ff", "#ffe2c7", "#cdeeda", "#f6d5e6", "#fbf0b8")
 
 
-def play(function: Callable[..., Any], **controls: Any) -> ipywidgets.interactive:
+def play(function: Callable[..., Any], **controls: Any) -> ipywidgets.VBox:
     """Show controls, and below them what ``function`` prints or draws for their values, again at every change.
 
     Each keyword is an argument of ``function``: ``(1, 5)`` makes a slider from 1 to 5, ``["a", "b"]`` a list to choose
-    from, ``"text"`` a line to type in, and any ipywidgets control is taken as it is. In print and on GitHub one line of
-    text stands in its place. Returns the widget: a test can move ``.children``.
+    from, ``"text"`` a line to type in, and any ipywidgets control is taken as it is. A control starts at the default of
+    its argument. In print and on GitHub one line of text stands in its place. Returns the box of all controls with the
+    output last.
+
+    Raises TypeError if ``function`` has no argument of a control's name, ValueError for what cannot become a control.
     """
-    box = ipywidgets.interactive(function, **controls)
-    for control in box.children[:-1]:
-        if hasattr(control, "continuous_update"):
-            control.continuous_update = False  # one run when a slider is let go, not twenty on the way
-    names = ", ".join(str(control.description) for control in box.children[:-1])
-    bundle = box._repr_mimebundle_()
-    bundle["text/plain"] = f"[interactive: run the notebook, then change {names}]"
-    display(bundle, raw=True)
+    arguments = inspect.signature(function).parameters
+    widgets: dict[str, Any] = {}
+    for name, control in controls.items():
+        if name not in arguments:
+            raise TypeError(f"function has no argument {name!r}: it has {', '.join(arguments) or 'none'}")
+        widget = control
+        if not isinstance(control, ipywidgets.Widget):
+            widget = ipywidgets.interactive.widget_from_abbrev(control, arguments[name].default)
+        if widget is None:
+            raise ValueError(f"{name} is {control!r}: give (lowest, highest), a list, a text, or a widget")
+        widget.description = name
+        if hasattr(widget, "continuous_update"):
+            widget.continuous_update = False  # one run when a slider is let go, not twenty on the way
+        widgets[name] = widget
+    output = ipywidgets.Output()
+
+    def redraw(_: Any = None) -> None:
+        # The output is collected here and handed over whole. (ipywidgets' own way leaves the collecting to the page;
+        # where there is none, as in a test of the notebook, it would end up beside the widget.)
+        with capture_output() as captured:
+            try:
+                function(**{name: widget.value for name, widget in widgets.items()})
+                show_inline_matplotlib_plots()
+            except Exception:
+                traceback.print_exc(limit=-1, file=sys.stdout)
+        text = [{"output_type": "stream", "name": "stdout", "text": captured.stdout}] if captured.stdout else []
+        rich = [{"output_type": "display_data", "data": o.data, "metadata": o.metadata or {}} for o in captured.outputs]
+        output.outputs = (*text, *rich)
+
+    for widget in widgets.values():
+        widget.observe(redraw, names="value")
+    redraw()
+    box = ipywidgets.VBox([*widgets.values(), output])
+    line = f"[interactive: run the notebook, then change {', '.join(widgets)}]"
+    display({**box._repr_mimebundle_(), "text/plain": line}, raw=True)
     return box
 
 

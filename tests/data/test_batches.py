@@ -116,6 +116,7 @@ def test_an_epoch_holds_each_id_but_the_first_as_a_target_exactly_once(size, len
     assert set(inputs[~real].tolist()) <= {size - 1, 1000}
     if seed is None:
         assert targets[real].tolist() == list(range(1, size))
+        assert inputs.flatten().tolist() == [*range(size), *[1000] * length][: inputs.numel()]
 
 
 def test_the_order_of_an_epoch_comes_from_the_generator_alone():

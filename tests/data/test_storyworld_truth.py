@@ -13,6 +13,7 @@ import pytest
 
 from course_lib.data.storyworld import MOODS, Story, Storyworld, lexicon
 from course_lib.data.storyworld import world as engine
+from course_lib.data.storyworld.events import KINDS
 from course_lib.data.storyworld.grammar import LISTS, Options, Table
 from course_lib.data.storyworld.state import State
 from course_lib.data.storyworld.world import LEVELS, SPLITS, Level
@@ -30,7 +31,7 @@ def sample(level: str, split: str, count: int, seed: int = 3) -> tuple[Story, ..
 
 # ---------------------------------------------------------------- the probability of a text
 
-STORIES = {"easy": 300, "full": 70}  # each split; reading a full story back takes about 20 ms
+STORIES = {"easy": 300, "full": 50}  # each split; reading a full story back takes about 20 ms
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -131,27 +132,42 @@ class ShortTable(Table):
 
 TALKATIVE = Options(0.7, 0.4, 0.5, 0.5, 0.3, 0.3, 0.25)
 SILENT = Options(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # one way to say it: the other language adds no runs
+ALONE = {"names": 1, "max_persons": 1}
 MICRO: dict[str, tuple[Any, dict[str, Any]]] = {
     "people": ("train", {"kinds": ("have", "meet", "give", "take"), "middle": (1, 2)}),
     "held out": ("validation", {"kinds": ("have", "meet", "count"), "middle": (1, 2)}),
-    "memory": ("train", {"kinds": ("have", "put_down", "go", "fetch"), "middle": (0, 1), "chain": 0.25, "time": 0.2}),
-    "toys": ("train", {"kinds": ("have", "play_with"), "middle": (0, 1), "toy": 0.6, "adjective": 0.3, "adjectives": 2}),
-    "bare names": ("train", {"kinds": ("have", "meet", "think_of", "ask_about"), "middle": (0, 1), "chain": 0.25, "toy": 0.5}),
-    "feelings": ("train", {"kinds": ("have", "drop", "feel"), "middle": (0, 1), "chain": 0.25, "forms": 2}),
-    "swaps": ("train", {"kinds": ("have", "meet", "swap"), "middle": (2, 2), "max_things": 2}),
-}  # fmt: skip
+    "memory": (
+        "train",
+        {"kinds": ("have", "put_down", "go", "fetch"), "middle": (0, 1), "chain": 0.25, "time": 0.2, **ALONE},
+    ),
+    "toys": (
+        "train",
+        {"kinds": ("have", "play_with"), "middle": (0, 1), "toy": 0.6, "adjective": 0.3, "adjectives": 2, **ALONE},
+    ),
+    "bare names": (
+        "train",
+        {"kinds": ("have", "meet", "think_of", "ask_about"), "middle": (0, 1), "chain": 0.25, "toy": 0.5, "places": 1},
+    ),
+    "feelings": ("train", {"kinds": ("have", "drop", "feel"), "middle": (2, 2), "two_forms": ("feel",), **ALONE}),
+    "swaps": ("train", {"kinds": ("have", "meet", "swap", "count"), "middle": (1, 2), "max_things": 2}),
+}
 SHORT_LISTS = {"number": 2, "feel:sad": 2}
 
 
-def micro_world(language: str, **changes: Any) -> Storyworld:
+def micro_world(language: str, two_forms: tuple[str, ...] = (), **changes: Any) -> Storyworld:
     """So few words and kinds that every story can be written down."""
     settings: dict[str, Any] = {
-        "names": 3, "things": 3, "places": 2, "adjectives": 1, "forms": 1, "time": 0.0, "chain": 0.0, "adjective": 0.0, "toy": 0.0,
+        "names": 3, "things": 3, "places": 2, "adjectives": 1, "forms": 1, "time": 0.0, "chain": 0.0,
+        "adjective": 0.0, "toy": 0.0,
         "max_persons": 2, "max_things": 1, "max_places": 2, "options": TALKATIVE,
     } | changes  # fmt: skip
     settings["kinds"] = ("begin", "end", "end_sad", *settings["kinds"])
     micro = Storyworld(Level(**settings))
     micro.tables |= {name: ShortTable(SHORT_LISTS.get(name, 1)) for name in (*LISTS, "toy")}
+    for event in micro.phases["middle"]:
+        if event.kind.name in two_forms:
+            kind = event.kind._replace(forms=next(k for k in KINDS if k.name == event.kind.name).forms[:2])
+            micro.phases["middle"][event.number] = micro._compile_kind(event.number, kind)
     micro.realisers["zh" if language == "en" else "en"].options = SILENT
     return micro
 
@@ -249,10 +265,11 @@ Decision = tuple[list[Any], Any, Any]  # contexts from short to long, the symbol
 
 
 def decisions(story: Story) -> Iterator[Decision]:
-    """Write a story down as a list of symbols from which its English text can be read off: first what happens, then the words.
+    """Write a story down as a list of symbols from which its English text can be read off: first what happens, then
+    the words.
 
-    A reader of the list can rebuild the state, so contexts may use it. The code says more than the text does (the kinds of
-    event), so its length can only be too long: a bound from above for what the text costs.
+    A reader of the list can rebuild the state, so contexts may use it. The code says more than the text does (the
+    kinds of event), so its length can only be too long: a bound from above for what the text costs.
     """
     recent: list[tuple[str, object]] = []
     rested: list[str] = []
@@ -290,7 +307,11 @@ def decisions(story: Story) -> Iterator[Decision]:
                     symbol = "A" if who == ("PERSON", after.names[a]) else old.index(who)
                     recent.remove(who)
                 where = label == "PLACE" and before and before.location[min(a, len(before.names) - 1)] == key
-                yield [("slot", label), (kind, len(old)), (kind, previous, len(old)), (kind, previous, len(old), where)], symbol, ()
+                yield (
+                    [("slot", label), (kind, len(old)), (kind, previous, len(old)), (kind, previous, len(old), where)],
+                    symbol,
+                    (),
+                )
                 if symbol == "new":
                     yield [("new", label)], who, old
                 recent.insert(0, who)
@@ -334,7 +355,9 @@ def test_no_model_beats_the_entropy_and_an_entropy_too_high_would_be_noticed(lev
     losses = [model.loss(story) for story in fresh]
 
     def beaten(factor: float) -> bool:
-        """Is the model better than factor times the entropy, by more than three standard errors of the mean difference?"""
+        """Is the model better than factor times the entropy, by more than three standard errors of the mean
+        difference?
+        """
         differences = [loss + factor * story.log_prob for loss, story in zip(losses, fresh, strict=True)]
         mean = sum(differences) / len(differences)
         variance = sum((d - mean) ** 2 for d in differences) / (len(differences) - 1)
@@ -350,11 +373,11 @@ def test_no_model_beats_the_entropy_and_an_entropy_too_high_would_be_noticed(lev
 def test_a_text_that_is_no_story_is_refused_where_it_stops_making_sense() -> None:
     story = sample("easy", "train", 1)[0]
     broken = story.en.replace(story.sentences[2].en, "The moon fell down.")
-    position = story.starts("en")[2]
+    position = story.starts("en")[2] - 1  # the end of the second sentence
     with pytest.raises(ValueError, match="one whole Storyworld story") as error:
         world("easy").log_prob(broken)
     assert f"up to character {position}" in str(error.value)
-    assert "'The moon fell down." in str(error.value)
+    assert "' The moon fell down." in str(error.value)
     assert "(en, level 'easy', split 'train')" in str(error.value)
 
 
@@ -391,18 +414,18 @@ def test_texts_that_are_no_strings_are_refused() -> None:
 
 
 def test_unknown_levels_languages_splits_and_seeds_are_refused() -> None:
-    easy = world("easy")
+    easy: Any = world("easy")
     with pytest.raises(ValueError, match=r"^level must be one of 'easy', 'full', not 'hard'$"):
         Storyworld("hard")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^language must be 'en' or 'zh', not 'fr'$"):
-        easy.log_prob("Un jour", "fr")  # type: ignore[arg-type]
-    for call in (lambda: easy.story(0, "dev"), lambda: easy.stories("dev"), lambda: easy.log_prob("", "en", "dev")):  # type: ignore[arg-type]
+        easy.log_prob("Un jour", "fr")
+    for call in (lambda: easy.story(0, "dev"), lambda: easy.stories("dev"), lambda: easy.log_prob("", "en", "dev")):
         with pytest.raises(ValueError, match=r"^split must be one of 'train', 'validation', 'test', not 'dev'$"):
-            call()  # type: ignore[no-untyped-call]
+            call()
     for seed in (-1, 1.0, True, "1", None):
         for function in (easy.story, lambda seed: easy.stories("train", seed)):
             with pytest.raises(ValueError, match=rf"^seed must be a whole number, 0 or larger, not {seed!r}$"):
-                function(seed)  # type: ignore[operator]
+                function(seed)
 
 
 # ---------------------------------------------------------------- who is where and has what
@@ -428,7 +451,9 @@ EASY_PATTERNS = {
 
 
 class Reader:
-    """Reads an easy story as a child would: *he* and *she* are whoever did something last, *it* is the thing of the last sentence."""
+    """Reads an easy story as a child would: *he* and *she* are whoever did something last, *it* is the thing of the
+    last sentence.
+    """
 
     def __init__(self) -> None:
         self.where: dict[str, str] = {}
@@ -503,9 +528,10 @@ def test_a_reader_who_knows_only_english_finds_the_same_facts_after_each_easy_se
         assert story.mood == reader.mood[story.en[hero.start : hero.end]]
 
 
-NAME, THE_ITEM = "([A-Z][a-z]+)", "(the [a-z ]+?|[A-Z][a-z]+)"
+NAME, THE_ITEM = r"((?!He\b|She\b)[A-Z][a-z]+)", "(the [a-z ]+?|[A-Z][a-z]+)"
 HAS, AT, LIES, MOOD = "has", "at", "lies", "mood"
-# What one full sentence says must be true after it, with names spelled out: (what, group of the subject, group or value).
+# What one full sentence says must be true after it, with names spelled out: (what, group of the subject, group or
+# value).
 FULL_PATTERNS: list[tuple[str, list[tuple[str, int, int | str]]]] = [
     (rf"{NAME} gave {THE_ITEM} to {NAME}", [(HAS, 2, 3), (MOOD, 3, "happy")]),
     (rf"{NAME} lent {THE_ITEM} to {NAME}", [(HAS, 2, 3)]),
@@ -514,12 +540,14 @@ FULL_PATTERNS: list[tuple[str, list[tuple[str, int, int | str]]]] = [
     (rf"{NAME} borrowed {THE_ITEM} from {NAME}", [(HAS, 2, 1)]),
     (rf"{NAME} swapped {THE_ITEM} for {THE_ITEM} with {NAME}", [(HAS, 2, 4), (HAS, 3, 1)]),
     (rf"{NAME} put {THE_ITEM} down (?:in|at|on) {PLACE}", [(LIES, 2, 3), (AT, 1, 3)]),
-    (rf"{NAME} hid {THE_ITEM} .* (?:in|at|on) {PLACE}", [(LIES, 2, 3), (AT, 1, 3)]),
+    (rf"{NAME} hid {THE_ITEM} (?:under|behind|inside|in|on|beneath) .* (?:in|at|on) {PLACE}",
+     [(LIES, 2, 3), (AT, 1, 3)]),
     (rf"{NAME} went to {PLACE} and left {THE_ITEM} (?:in|at|on) {PLACE}", [(AT, 1, 2), (LIES, 3, 4)]),
     (rf"{NAME} picked up {THE_ITEM}", [(HAS, 2, 1)]),
     (rf"{NAME} went back to {PLACE} for {THE_ITEM}", [(HAS, 3, 1), (AT, 1, 2)]),
     (rf"The wind took {THE_ITEM} from {NAME} and carried it to {PLACE}", [(LIES, 1, 3), (MOOD, 2, "sad")]),
-    (rf"An? [a-z]+ stole {THE_ITEM} from {NAME} and dropped it (?:in|at|on) {PLACE}", [(LIES, 1, 3), (MOOD, 2, "angry")]),
+    (rf"An? [a-z]+ stole {THE_ITEM} from {NAME} and dropped it (?:in|at|on) {PLACE}",
+     [(LIES, 1, 3), (MOOD, 2, "angry")]),
     (rf"An? [a-z]+ chased {NAME} all the way to {PLACE}", [(AT, 1, 2), (MOOD, 1, "scared")]),
     (rf"{NAME} walked to {PLACE}", [(AT, 1, 2)]),
     (rf"{NAME} and {NAME} went to {PLACE} together", [(AT, 1, 3), (AT, 2, 3)]),
@@ -553,7 +581,9 @@ def test_what_a_full_sentence_says_is_among_its_facts() -> None:
                     if what == HAS:
                         assert facts.holder_of_thing[name] == expected, sentence.en
                     elif what == LIES:
-                        assert (facts.holder_of_thing[name], facts.place_of_thing[name]) == (None, expected), sentence.en
+                        assert (facts.holder_of_thing[name], facts.place_of_thing[name]) == (None, expected), (
+                            sentence.en
+                        )
                     elif what == AT:
                         assert facts.place_of_person[name] == expected, sentence.en
                     else:
@@ -568,7 +598,7 @@ def toys_of(story: Story) -> list[tuple[lexicon.Pair, str]]:
 
 
 def test_a_story_ends_in_the_mood_of_its_hero_and_every_mood_occurs() -> None:
-    moods = Counter()
+    moods = Counter[str]()
     for story in sample("full", "train", 900):
         hero = story.entities()[0]
         assert hero.label == "PERSON"

@@ -407,7 +407,8 @@ def cut(text: str, places: list[int]) -> list[str]:
 @example(text=f"ab{END}ab", places=[3, 9, 14, 15])
 @settings(deadline=None, max_examples=200)
 def test_a_stream_gives_the_ids_of_the_whole_text_wherever_it_is_cut(pattern, allow_special, text, places):
-    tokenizer = trained(pattern)
+    # Trained to the end on this very text, so that each word has become one token and a word cut wrongly shows.
+    tokenizer = BytePairTokenizer.train(text, 10_000, special_tokens=SPECIALS, pattern=pattern, min_count=1)
     whole = tokenizer.encode(text, allow_special=allow_special)
     assert list(tokenizer.encode_stream(cut(text, places), allow_special=allow_special)) == whole
     assert list(tokenizer.encode_stream(text, allow_special=allow_special)) == whole  # one character at a time

@@ -101,9 +101,13 @@ def data_of(cell: NotebookNode) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 
 def every_cell_was_run_in_order(page: Page) -> Iterator[str]:
     """nbval lets a cell pass that was never run. Here: counted 1, 2, ... n, no cell empty, no error left."""
-    for count, (i, cell) in enumerate(page.code(), 1):
+    count = 0
+    for i, cell in page.code():
         if (tree := python_of(cell)) and not tree.body:
             yield f"{page.place(i)} holds no code: delete it, or make it Markdown"
+        if not cell.source.strip():
+            continue  # Jupyter does not run it, nor count it
+        count += 1
         if cell.execution_count != count:
             yield f"{page.place(i)} has the number {cell.execution_count}, not {count}: run all, in order"
         errors = [output for output in cell.outputs if output.output_type == "error"]

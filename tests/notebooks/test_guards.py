@@ -87,7 +87,7 @@ def page_of(repository, cells, metadata=None, minor=5, store=True):
     notebook = new_notebook(nbformat_minor=minor)
     notebook.cells = copy.deepcopy(cells)  # not as an argument, which would be validated: some plants are invalid
     notebook.metadata = {"kernelspec": guards.KERNEL, "language_info": {"name": "python"}} | (metadata or {})
-    for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), 1):
+    for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code" and c.source), 1):
         cell.execution_count = cell.execution_count or count
         if cell.execution_count == -1:
             cell.execution_count = None
@@ -476,7 +476,7 @@ HARMLESS = [
     (guards.nothing_exported_is_redefined, counted_text("T, os, _hidden, inner, attribute, match = range(6)")),
     (
         guards.nothing_exported_is_redefined,
-        counted_text("def f(count):\n    SIZE = count\n    return [count for count in SIZE]"),
+        counted_text("def f(count):\n    SIZE = count\n    return SIZE\nx = [count for count in y]"),
     ),
     (
         guards.nothing_exported_is_redefined,
@@ -524,6 +524,12 @@ HARMLESS = [
 )
 def test_what_only_looks_like_a_fault_passes(rule, plant, repository):
     assert problems(rule, page_of(repository, plant(good_cells()))) == []
+
+
+def test_a_link_from_the_root_of_the_disk_is_named_even_into_the_repository(repository):
+    target = (repository / "README.md").as_posix()
+    [found] = problems(guards.every_link_resolves, page_of(repository, prose(f"[x]({target})")(good_cells())))
+    assert found.endswith(f"the link '{target}' leaves the repository: link relative to this file")
 
 
 def test_a_picture_that_is_attached_to_its_cell_resolves(repository):

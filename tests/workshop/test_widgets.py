@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import IPython.display
 import ipywidgets
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -26,13 +27,11 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Bundle]]:
 
 def test_a_control_runs_the_function_at_once_and_again_when_it_moves(shown: list[Bundle]) -> None:
     calls: list[tuple[int, str]] = []
-    box = play(lambda order, mood: calls.append((order, mood)), order=(1, 5), mood=["happy", "sad"])
-    first = calls[-1]
-    assert first == (3, "happy")
-    assert len(calls) == 1, "one run at the start, not one for each control"
+    box = play(lambda order=2, mood="sad": calls.append((order, mood)), order=(1, 5), mood=["happy", "sad"])
+    assert calls == [(2, "sad")], "one run at the start, with the function's own defaults"
     box.children[0].value = 5
-    box.children[1].value = "sad"
-    assert calls[1:] == [(5, "happy"), (5, "sad")]
+    box.children[1].value = "happy"
+    assert calls[1:] == [(5, "sad"), (5, "happy")]
 
 
 def test_a_slider_waits_until_it_is_let_go(shown: list[Bundle]) -> None:
@@ -48,12 +47,35 @@ def test_where_nothing_runs_a_line_says_what_could_be_changed(shown: list[Bundle
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
-def test_a_mistake_in_the_function_is_seen(shown: list[Bundle], capsys: pytest.CaptureFixture[str]) -> None:
-    def broken(x: int) -> None:
-        raise ZeroDivisionError("seen")
+def test_what_is_printed_lands_in_the_widget_and_not_beside_it(
+    shown: list[Bundle], capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = play(lambda x: print("x is", x), x=(0, 3))
+    assert box.children[-1].outputs == ({"output_type": "stream", "name": "stdout", "text": "x is 1\n"},)
+    box.children[0].value = 3
+    assert [o["text"] for o in box.children[-1].outputs] == ["x is 3\n"], "the new output replaces the old one"
+    assert "x is" not in capsys.readouterr().out
 
-    play(broken, x=(0, 3))
-    assert "ZeroDivisionError" in capsys.readouterr().out
+
+def test_what_is_displayed_lands_in_the_widget(shown: list[Bundle]) -> None:
+    box = play(lambda x: IPython.display.display({"text/plain": f"<{x}>"}, raw=True), x=["a", "b"])
+    assert [o["data"] for o in box.children[-1].outputs] == [{"text/plain": "<a>"}]
+
+
+def test_a_mistake_in_the_function_is_seen_and_the_controls_stay(shown: list[Bundle]) -> None:
+    box = play(lambda x=2: print(6 / x), x=(0, 3))
+    box.children[0].value = 0
+    assert "ZeroDivisionError" in box.children[-1].outputs[0]["text"]
+    box.children[0].value = 3
+    assert box.children[-1].outputs[0]["text"] == "2.0\n"
+
+
+def test_a_control_that_fits_nothing_is_named(shown: list[Bundle]) -> None:
+    with pytest.raises(TypeError, match="function has no argument 'y': it has x"):
+        play(lambda x: None, y=(0, 3))
+    with pytest.raises(ValueError, match=r"x is None: give \(lowest, highest\)"):
+        play(lambda x: None, x=None)
+    assert shown == []
 
 
 def test_tokens_are_marked_and_kept_apart_in_both_forms(shown: list[Bundle]) -> None:

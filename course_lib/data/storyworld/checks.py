@@ -28,9 +28,10 @@ def held_out_combinations(world: Storyworld, split: Split) -> set[tuple[str, str
 def prove_split(world: Storyworld) -> dict[Split, int]:
     """Prove that no story of one split can hold a combination that another split keeps for itself.
 
-    A newcomer's probability is zero as soon as the cast holds one member of a forbidden combination, and a larger cast only forbids
-    more. So it is enough to try every pair, in both orders: the thing after the person, the person after the thing. Returns the
-    number of combinations that each split keeps for itself; raises AssertionError naming the first that leaks.
+    A newcomer's probability is zero as soon as the cast holds one member of a forbidden combination, and a larger
+    cast only forbids more. So it is enough to try every pair, in both orders: the thing after the person, the person
+    after the thing. Returns the number of combinations that each split keeps for itself; raises AssertionError naming
+    the first that leaks.
     """
     owned = dict.fromkeys(SPLITS, 0)
     for name in range(world.level.names):
@@ -77,7 +78,7 @@ def repetition(stories: Iterable[Story]) -> Repetition:
 
 
 def unseen_sentences(test: Iterable[Story], train: Iterable[Story]) -> Iterator[Sentence]:
-    """The sentences of ``test`` that stand nowhere in ``train``, in either language, each once. For every test set of sentences."""
+    """The sentences of ``test`` that stand nowhere in ``train``, in either language, each once: a fair test set."""
     seen: set[str] = set()
     for story in train:
         for sentence in story.sentences:

@@ -7,8 +7,8 @@ One row is one event kind::
 *Needs* say where each role comes from. ``A`` is always the person who acts.
 
 ====  =========================================================================================
-t     ``held`` by A, lying ``here``, ``new`` to the story, lying elsewhere (``lost``), held by B (``Bs``), held by an absent
-      B (``Bs`` with ``B:apart``)
+t     ``held`` by A, lying ``here``, ``new`` to the story, lying elsewhere (``lost``), held by B (``Bs``),
+      held by an absent B (``Bs`` with ``B:apart``)
 u     ``Bs``: a second thing, held by B
 B     ``here`` with A, ``new`` to the story, ``apart`` from A, here and ``angry``, here and ``sad``
 p     any ``other`` place
@@ -16,17 +16,20 @@ p     any ``other`` place
 
 Two places follow from the roles: ``h`` is where A is, ``q`` is where t lies (or where B is, if B is apart).
 
-*Effects*: ``t>B`` (B holds t), ``t>h`` (t lies where A is), ``A>p`` (A goes to p), ``B>h``, and so on, from left to right.
+*Effects*: ``t>B`` (B holds t), ``t>h`` (t lies where A is), ``A>p`` (A goes to p), ``B>h``, and so on, from left to
+right.
+
 *Moods*: what the event does to a person's mood.
 
-A *form* is a pair. Without ``=`` it is a predicate, said of the subject A and able to stand second in "… and …"; with ``=`` it is a
-whole sentence. Several English forms with one Chinese form are meant: there translation is ambiguous, as it is in life. Every form
-mentions every role in both languages, so that the text tells what happened; a test holds this. ``~`` marks a predicate that is too
-long, or tells of a state, so that "… and …" would sound wrong.
+A *form* is a pair. Without ``=`` it is a predicate, said of the subject A and able to stand second in "… and …"; with
+``=`` it is a whole sentence. Several English forms with one Chinese form are meant: there translation is ambiguous,
+as it is in life. Every form mentions every role in both languages, so that the text tells what happened; a test holds
+this. ``~`` marks a predicate that is too long, or tells of a state, so that "… and …" would sound wrong.
 
-Slots: ``{A}`` subject, ``{Ao}`` the same person as an object, ``{B}`` (may become *him*), ``{Bn}`` (never), ``{t}`` (may become *it*), ``{T}`` and ``{U}`` (never *it*),
-``{new_t}``, places ``{p} {h} {q}`` with preposition ``{at_p}`` (Chinese ``{in_p}`` is the place with its locative, 花园里), pronouns
-of A (``{he} {him} {his} {himself} {他}``) and B (``{B_he} {B_his}``), ``{X}`` a bare proper name of any type, and the lexicon's lists.
+Slots: ``{A}`` subject, ``{Ao}`` the same person as an object, ``{B}`` (may become *him*), ``{Bn}`` (never), ``{t}``
+(may become *it*), ``{T}`` and ``{U}`` (never *it*), ``{new_t}``, places ``{p} {h} {q}`` with preposition ``{at_p}``
+(Chinese ``{in_p}`` is the place with its locative, 花园里), pronouns of A (``{he} {him} {his} {himself} {他}``) and B
+(``{B_he} {B_his}``), ``{X}`` a bare proper name of any type, and the lexicon's lists.
 """
 
 from typing import NamedTuple
@@ -392,6 +395,6 @@ CLOSING_KINDS = [
 
 # The easy level: these kinds only, each with its first form.
 EASY = (
-    "begin", "go", "go_together", "meet", "find_new", "give", "take", "put_down", "pick_up", "fetch", "feel", "eat", "game",
-    "end", "end_happy", "end_sad", "end_angry", "end_scared",
+    "begin", "go", "go_together", "meet", "find_new", "give", "take", "put_down", "pick_up", "fetch", "feel", "eat",
+    "game", "end", "end_happy", "end_sad", "end_angry", "end_scared",
 )  # fmt: skip

@@ -1,29 +1,32 @@
 """From events to words and back: templates, the ways to refer to somebody or something, and their probabilities.
 
-The same tables serve two readers. The generator draws one surface form for each slot; the scorer tries every surface form that
-fits the text and adds up their probabilities. So the probability that the scorer reports is the generator's own.
+The same tables serve two readers. The generator draws one surface form for each slot; the scorer tries every surface
+form that fits the text and adds up their probabilities. So the probability that the scorer reports is the
+generator's own.
 
-A *surface* is a tuple of segments ``(text, label, key)``. Labels in capitals are entities (PERSON, PLACE, THING), labels in small
-letters are words from a lexicon's list, and ``None`` is plain text; ``key`` says which entity or entry.
+A *surface* is a tuple of segments ``(text, label, key)``. Labels in capitals are entities (PERSON, PLACE, THING),
+labels in small letters are words from a lexicon's list, and ``None`` is plain text; ``key`` says which entity or
+entry.
 """
 
 import re
 from bisect import bisect
 from collections.abc import Callable, Iterator
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from course_lib.data.storyworld import lexicon
 
 NEW = -1  # a role whose referent enters the story with this clause
 LANGUAGES = ("en", "zh")
-Segment = tuple[str, str | None, object]
+Segment = tuple[str, str | None, Any]
 Surface = tuple[Segment, ...]
 Part = str | tuple[str]  # literal text, or a slot as a one-tuple of its name
 
 LISTS: dict[str, tuple[lexicon.Pair, ...]] = {
-    "opening": lexicon.OPENINGS, "time": lexicon.TIMES, "manner": lexicon.MANNERS, "food": lexicon.FOODS, "animal": lexicon.ANIMALS,
-    "sound": lexicon.SOUNDS, "game": lexicon.GAMES, "song": lexicon.SONG_TOPICS, "number": lexicon.NUMBERS, "hiding": lexicon.HIDING,
+    "opening": lexicon.OPENINGS, "time": lexicon.TIMES, "manner": lexicon.MANNERS, "food": lexicon.FOODS,
+    "animal": lexicon.ANIMALS, "sound": lexicon.SOUNDS, "game": lexicon.GAMES, "song": lexicon.SONG_TOPICS,
+    "number": lexicon.NUMBERS, "hiding": lexicon.HIDING,
     # Before a measure word, two is 两 and not 二.
     "amount": tuple(lexicon.Pair(x.en, "两" if x.zh == "二" else x.zh) for x in lexicon.NUMBERS),
 } | {f"feel:{mood}": pairs for mood, pairs in lexicon.FEELINGS.items()}  # fmt: skip
@@ -59,7 +62,7 @@ class Table:
 
 
 class Prefixes:
-    """Which of these strings does ``text`` carry at ``position``? All of them, short ones first, with what they stand for."""
+    """Which of these strings stand in ``text`` at ``position``? All of them, short ones first, with their meaning."""
 
     def __init__(self, entries: list[tuple[str, int]]) -> None:
         self.by_text: dict[str, list[int]] = {}
@@ -83,7 +86,7 @@ def capitalised(text: str) -> str:
 
 
 class Binding:
-    """Who and what a clause is about. Small letters index the cast, capitals the lexicon; -1 (NEW) and None as they say."""
+    """Who and what a clause is about. Small letters index the cast, capitals the lexicon; NEW comes with the clause."""
 
     __slots__ = ("A", "B", "T", "U", "X", "a", "b", "h", "lists", "p", "q", "t", "u")
 
@@ -126,30 +129,36 @@ class Realiser:
         self.zh = language == "zh"
         self.gender = [name.gender for name in lexicon.NAMES]
         i = LANGUAGES.index(language)
-        self.names = [(((n.en, n.zh)[i], "PERSON", k),) for k, n in enumerate(lexicon.NAMES)]
-        self.places = [(((x.en, x.zh)[i].removeprefix("the "), "PLACE", k),) for k, x in enumerate(lexicon.PLACES)]
+        self.names: list[Surface] = [(((n.en, n.zh)[i], "PERSON", k),) for k, n in enumerate(lexicon.NAMES)]
+        self.places: list[Surface] = [
+            (((x.en, x.zh)[i].removeprefix("the "), "PLACE", k),) for k, x in enumerate(lexicon.PLACES)
+        ]
         self.nouns = [(((x.en, x.zh)[i], "THING", ("noun", k)),) for k, x in enumerate(lexicon.THINGS)]
         self.toys = [(((x.en, x.zh)[i], "THING", ("toy", k)),) for k, x in enumerate(lexicon.TOY_NAMES)]
         self.lists = {
             name: [(((x.en, x.zh)[i], name, k),) for k, x in enumerate(pairs)] for name, pairs in LISTS.items()
         }
         the = [(("the ", "the", k),) if x.en.startswith("the ") else () for k, x in enumerate(lexicon.PLACES)]
+        self.located: list[Surface]
         if self.zh:
-            self.located = [p + ((x.locative, "loc", k),) for k, (p, x) in enumerate(zip(self.places, lexicon.PLACES, strict=True))]
+            self.located = [(*p, (lexicon.PLACES[k].locative, "loc", k)) for k, p in enumerate(self.places)]
         else:
             self.places = [t + p for t, p in zip(the, self.places, strict=True)]
-            self.located = [((x.prep, "prep", k), (" ", None, None), *p) for k, (p, x) in enumerate(zip(self.places, lexicon.PLACES, strict=True))]
+            self.located = [
+                ((lexicon.PLACES[k].prep, "prep", k), (" ", None, None), *p) for k, p in enumerate(self.places)
+            ]
         self.slots: dict[str, Callable] = {
-            "A": self.subject, "A0": self.droppable_subject, "Ao": self.object_a, "B": self.other, "Bs": self.possessive,
-            "Bn": lambda s, e: [(1.0, self.names[e.B])],
-            "t": lambda s, e: self.thing(s, e.t, e.T), "T": lambda s, e: self.definite(e.T), "U": lambda s, e: self.definite(e.U),
-            "new_t": lambda s, e: [(1.0, self.new_thing(e.T))],
+            "A": self.subject, "A0": self.droppable_subject, "Ao": self.object_a,
+            "B": self.other, "Bs": self.possessive, "Bn": lambda s, e: [(1.0, self.names[e.B])],
+            "t": lambda s, e: self.thing(s, e.t, e.T), "T": lambda s, e: self.definite(e.T),
+            "U": lambda s, e: self.definite(e.U), "new_t": lambda s, e: [(1.0, self.new_thing(e.T))],
             "p": lambda s, e: [(1.0, self.places[e.p])], "q": lambda s, e: [(1.0, self.places[e.q])],
             "h": lambda s, e: [(1.0, self.places[e.h])],
             "at_p": lambda s, e: [(1.0, self.located[e.p])], "in_p": lambda s, e: [(1.0, self.located[e.p])],
             "at_q": lambda s, e: [(1.0, self.located[e.q])], "in_q": lambda s, e: [(1.0, self.located[e.q])],
             "at_h": lambda s, e: [(1.0, self.located[e.h])], "in_h": lambda s, e: [(1.0, self.located[e.h])],
-            "X": lambda s, e: [(1.0, self.topic(e.X))], "it": lambda s, e: [(1.0, (("它" if self.zh else "it", None, None),))],
+            "X": lambda s, e: [(1.0, self.topic(e.X))],
+            "it": lambda s, e: [(1.0, (("它" if self.zh else "it", None, None),))],
             "B_he": lambda s, e: [(1.0, ((PRONOUNS["他" if self.zh else "he"][self.gender[e.B]], None, None),))],
         }  # fmt: skip
         self.slots["feel"] = lambda s, e: [(1.0, self.lists[f"feel:{s.mood[e.a]}"][e.lists["feel"]])]
@@ -221,7 +230,7 @@ class Realiser:
         return (("the ", None, None), *self.nouns[noun])
 
     def new_thing(self, item) -> Surface:
-        """"a red kite", "a toy rabbit called Pepper"; 一只红色的风筝, 一只叫胡椒的玩具兔."""
+        """ "a red kite", "a toy rabbit called Pepper"; 一只红色的风筝, 一只叫胡椒的玩具兔."""
         noun, adjective, toy = item
         if self.zh:
             segments: list[Segment] = [("一", None, None), (lexicon.THINGS[noun].measure, "measure", noun)]

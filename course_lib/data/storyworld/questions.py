@@ -1,9 +1,9 @@
 """Questions about a story that only somebody who follows it can answer.
 
-A question is offered only if *no shortcut* gives its answer: not the entity of the right type that was mentioned last, first or most
-often, not the one nearest to what is asked about, not one from a sentence that mentions both. And at least two candidates must be
-left when the shortcuts are crossed out, so that crossing out is no shortcut either. (Chen, Bolton & Manning 2016 showed how far such
-shortcuts carry on a well-known reading test.)
+A question is offered only if *no shortcut* gives its answer: not the entity of the right type that was mentioned
+last, first or most often, not the one nearest to what is asked about, not one from a sentence that mentions both. And
+at least two candidates must be left when the shortcuts are crossed out, so that crossing out is no shortcut either.
+(Chen, Bolton & Manning 2016 showed how far such shortcuts carry on a well-known reading test.)
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ Who = tuple[str, object]
 
 
 class Question(NamedTuple):
-    """``story.text(language)[start:end] == answer``, in the sentence that settles the question where it names the answer."""
+    """``story.text(language)[start:end] == answer``, in the sentence that settles the question if it names it."""
 
     kind: str  # "where_thing", "who_has", "where_person"
     text: str
@@ -40,7 +40,7 @@ def thing_who(item: tuple[int, int | None, int | None]) -> Who:
 
 
 def thing_title(item: tuple[int, int | None, int | None], language: str) -> str:
-    """"the kite" or "Pepper"; 风筝 or 胡椒."""
+    """ "the kite" or "Pepper"; 风筝 or 胡椒."""
     if language == "zh":
         return lexicon.THINGS[item[0]].zh if item[2] is None else lexicon.TOY_NAMES[item[2]].zh
     return f"the {thing_name(item)}" if item[2] is None else thing_name(item)
@@ -61,7 +61,9 @@ def answers_of(state: State, language: str) -> list[tuple[str, str, Who, Who]]:
 
 
 def shortcut_answers(story: Story, subject: Who, label: str, language: str = "en") -> dict[str, Who]:
-    """What each shortcut would answer, from the mentions alone. ``subject`` is what is asked about, ``label`` the answer's type."""
+    """What each shortcut would answer, from the mentions alone. ``subject`` is what is asked about, ``label`` the
+    answer's type.
+    """
     starts = story.starts(language)
     mentions = story.entities(language)
     right_type = [m for m in mentions if m.label == label and m.who != subject]
@@ -115,7 +117,9 @@ def questions(story: Story, language: str = "en") -> list[Question]:
 def answer_span(story, kind, subject, answer, mentions, starts, language) -> Entity | None:
     """The mention of the answer in the sentence since which it has been true, or the last one before."""
     since = len(story.sentences) - 1
-    while since and (kind, subject, answer) in {(k, s, a) for k, _, s, a in answers_of(story.sentences[since - 1].state, language)}:
+    while since and (kind, subject, answer) in {
+        (k, s, a) for k, _, s, a in answers_of(story.sentences[since - 1].state, language)
+    }:
         since -= 1
     end = starts[since + 1] if since + 1 < len(starts) else len(story.text(language))
     spans = [m for m in mentions if m.who == answer and m.start < end]

@@ -5,7 +5,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from course_lib.data.storyworld import lexicon
-from course_lib.data.storyworld.grammar import LISTS, NEW, PRONOUNS, Binding, Part, Prefixes, article, capitalised, text_of
+from course_lib.data.storyworld.grammar import (
+    LISTS,
+    NEW,
+    PRONOUNS,
+    Binding,
+    Part,
+    Prefixes,
+    article,
+    capitalised,
+    text_of,
+)
 from course_lib.data.storyworld.state import State
 
 if TYPE_CHECKING:
@@ -46,7 +56,7 @@ class Scorer:
         return math.log(sum(probability for _, _, probability in self.forward(text)[-1]))
 
     def forward(self, text: str) -> list[list[Outcome]]:
-        """After each sentence: the positions and states that the text so far allows. The last list holds whole stories."""
+        """After each sentence: the positions and states that the text so far allows. Last come whole stories."""
         hypotheses: list[Outcome] = [(0, State(), 1.0)]
         steps: list[list[Outcome]] = []
         done: list[Outcome] = []
@@ -68,7 +78,8 @@ class Scorer:
         if not done:
             raise ValueError(
                 f"text must be one whole Storyworld story ({self.language}, level {self.world.level_name!r}, split "
-                f"{self.split!r}); it makes sense up to character {furthest}, but not this: {text[furthest : furthest + 60]!r}"
+                f"{self.split!r}); it makes sense up to character {furthest}, but not this: "
+                f"{text[furthest : furthest + 60]!r}"
             )
         return [*steps, done]
 
@@ -101,11 +112,15 @@ class Scorer:
                             if text.startswith(word, end):
                                 here = end + len(word)
                                 assert after.focus is not None
-                                for last, then, s, _ in self.clause(text, start, here, after, after.focus, "middle", step, True):
+                                for last, then, s, _ in self.clause(
+                                    text, start, here, after, after.focus, "middle", step, True
+                                ):
                                     if text.startswith(self.stop, last):
                                         yield last + len(self.stop), then, total * level.chain * r * s, closing
 
-    def clause(self, text, start, position, state: State, a: int, phase: str, step: int, chained: bool) -> Iterator[tuple[int, State, float, bool]]:
+    def clause(
+        self, text, start, position, state: State, a: int, phase: str, step: int, chained: bool
+    ) -> Iterator[tuple[int, State, float, bool]]:
         world = self.world
         kinds, cumulative = world._kinds(state, a, phase, step, chained)
         for number in kinds:
@@ -143,7 +158,9 @@ class Scorer:
             p *= world._topic_probability(state, e, e.X)
         return p
 
-    def match(self, parts, k: int, text: str, position: int, start: int, state: State, e: Binding) -> Iterator[tuple[int, Binding, float]]:
+    def match(
+        self, parts, k: int, text: str, position: int, start: int, state: State, e: Binding
+    ) -> Iterator[tuple[int, Binding, float]]:
         """All ways in which ``parts[k:]`` fit the text from ``position`` on."""
         if k == len(parts):
             yield position, e, 1.0
@@ -165,7 +182,9 @@ class Scorer:
             piece = capitalised(piece)
         return position + len(piece) if text.startswith(piece, position) else None
 
-    def read(self, slot: str, text: str, position: int, start: int, state: State, e: Binding) -> Iterator[tuple[int, Binding, float]]:
+    def read(
+        self, slot: str, text: str, position: int, start: int, state: State, e: Binding
+    ) -> Iterator[tuple[int, Binding, float]]:
         if slot in ("A", "A0", "Ao") and e.A is None:
             for end, name in self.names.at(text, position):
                 if e.lists.get("gender", name) in (name, -2 - (self.realiser.gender[name] == "f")):
@@ -188,8 +207,8 @@ class Scorer:
             for end, item in self.item(text, position):
                 yield end, self.bound(e, T=item), 1.0
         elif slot == "X" and e.X is None:
-            for end, word in self.topics.at(text, position):
-                for topic in self.topic_words[word]:
+            for end, entry in self.topics.at(text, position):
+                for topic in self.topic_words[entry]:
                     yield end, self.bound(e, X=topic), 1.0
         elif (slot in LISTS or slot == "feel") and slot not in e.lists:
             words = self.lists[f"feel:{state.mood[e.a]}" if slot == "feel" else slot]

@@ -1,4 +1,4 @@
-"""What is true at a moment of a story: who is where, who has what, how everybody feels, and whom a pronoun would mean."""
+"""What is true at a moment of a story: who is where and has what, how everybody feels, whom a pronoun would mean."""
 
 from course_lib.data.storyworld.events import Kind
 from course_lib.data.storyworld.grammar import NEW, Binding
@@ -12,7 +12,20 @@ class State:
     ``holder[i]`` is the person who holds thing i, or -1 where it lies at ``lies[i]``.
     """
 
-    __slots__ = ("focus", "fresh", "history", "holder", "it", "items", "lies", "location", "mood", "names", "places", "recent")
+    __slots__ = (
+        "focus",
+        "fresh",
+        "history",
+        "holder",
+        "it",
+        "items",
+        "lies",
+        "location",
+        "mood",
+        "names",
+        "places",
+        "recent",
+    )
 
     def __init__(self) -> None:
         self.names: list[int] = []

@@ -30,7 +30,7 @@ def entities_of(segments: tuple[Segment, ...], offset: int = 0) -> tuple[Entity,
 
 
 class Facts(NamedTuple):
-    """What is true after a sentence, in English words: ``{"Rose": "the garden"}``, ``{"kite": "Rose"}`` (None: nobody)."""
+    """What is true after a sentence, in English: ``{"Rose": "the garden"}``, ``{"kite": "Rose"}`` (None: nobody)."""
 
     place_of_person: dict[str, str]
     holder_of_thing: dict[str, str | None]
@@ -80,10 +80,14 @@ def thing_name(item: tuple[int, int | None, int | None]) -> str:
 
 
 class Story:
-    """One story. ``mood`` is how its hero feels at the end; ``log_prob`` is log P(en), ``choice_log_prob_zh`` a lower bound of
-    log P(zh): the Chinese text does not always tell which choices made it, and :meth:`Storyworld.log_prob` adds them up."""
+    """One story. ``mood`` is how its hero feels at the end; ``log_prob`` is log P(en), ``choice_log_prob_zh`` a lower
+    bound of log P(zh): the Chinese text does not always tell which choices made it, and :meth:`Storyworld.log_prob`
+    adds them up.
+    """
 
-    def __init__(self, sentences: tuple[Sentence, ...], mood: str, log_prob: float, choice_log_prob_zh: float, split: str) -> None:
+    def __init__(
+        self, sentences: tuple[Sentence, ...], mood: str, log_prob: float, choice_log_prob_zh: float, split: str
+    ) -> None:
         self.sentences = sentences
         self.mood = mood
         self.log_prob = log_prob

@@ -1,9 +1,9 @@
 """How well could anybody translate Storyworld, sentence by sentence? The ceiling that a perfect translator reaches.
 
-One Chinese sentence has several English ones: the subject may be dropped, *the*, *a* and *it* leave no trace, several English forms
-share a Chinese one. A translator who knew everything about Storyworld except the author's choices would give the likeliest English
-sentence. :class:`BestTranslator` does that: it sees the analysis of the Chinese sentence, and knows from counting how each Chinese
-pattern is said in English.
+One Chinese sentence has several English ones: the subject may be dropped, *the*, *a* and *it* leave no trace, several
+English forms share a Chinese one. A translator who knew everything about Storyworld except the author's choices would
+give the likeliest English sentence. :class:`BestTranslator` does that: it sees the analysis of the Chinese sentence,
+and knows from counting how each Chinese pattern is said in English.
 """
 
 from collections import Counter, defaultdict
@@ -26,7 +26,7 @@ BEST = {kind: {entry.zh: entry for entry in reversed(entries)} for kind, entries
 def word_of(segment: Segment) -> tuple[str, str] | None:
     """The list that a segment's word comes from and its Chinese form, or None for plain text."""
     _, label, key = segment
-    kind, index = key if label == "THING" else (label, key)  # type: ignore[misc]
+    kind, index = key if label == "THING" else (label, key)
     return (kind, ENTRIES[kind][index].zh) if kind in ENTRIES else None
 
 
@@ -53,7 +53,9 @@ class BestTranslator:
                 english = self._english(en, words)
                 if english is not None:
                     counts[pattern][english] += 1
-        self.best = {zh: max(found.items(), key=lambda item: (item[1], str(item[0])))[0] for zh, found in counts.items()}
+        self.best = {
+            zh: max(found.items(), key=lambda item: (item[1], str(item[0])))[0] for zh, found in counts.items()
+        }
 
     def translate(self, sentence: Sentence) -> str | None:
         """The likeliest English sentence, or None for a pattern never counted."""
@@ -104,7 +106,7 @@ class BestTranslator:
             if label == "article":
                 pattern.append(("article", 0))
                 continue
-            word = ("PLACE", lexicon.PLACES[key].zh) if label == "prep" else word_of(segment)  # type: ignore[index]
+            word = ("PLACE", lexicon.PLACES[key].zh) if label == "prep" else word_of(segment)
             if word is None:
                 pattern.append(text if pattern else text[0].lower() + text[1:])
             elif word not in words:

@@ -1,10 +1,11 @@
 """The generator of Storyworld, and the exact probability of every text it can write.
 
-A story is a chain of choices: an opening, a first thing, some events, a closing. Each choice has a known probability, and each event
-changes a :class:`State` on which the next choice depends. The scorer reads a text against the same tables, keeps *every* chain of
-choices that could have written it, and adds their probabilities: the forward algorithm of a hidden Markov model (Rabiner 1989,
-section III.A) with the story's state as the hidden state. So ``log_prob`` is the probability of the text itself, also where two
-chains of choices give the same words, and no language model can do better on average (Shannon 1948, theorem 3).
+A story is a chain of choices: an opening, a first thing, some events, a closing. Each choice has a known probability,
+and each event changes a :class:`State` on which the next choice depends. The scorer reads a text against the same
+tables, keeps *every* chain of choices that could have written it, and adds their probabilities: the forward algorithm
+of a hidden Markov model (Rabiner 1989, section III.A) with the story's state as the hidden state. So ``log_prob`` is
+the probability of the text itself, also where two chains of choices give the same words, and no language model can do
+better on average (Shannon 1948, theorem 3).
 """
 
 import math
@@ -61,7 +62,9 @@ class Level(NamedTuple):
 
 
 LEVELS: dict[LevelName, Level] = {
-    "easy": Level(12, 12, 8, 6, EASY, 1, (3, 5), 0.0, 0.0, 0.5, 0.0, 2, 2, 3, Options(0.5, 0.0, 0.5, 0.0, 0.5, 0.0, 0.0)),
+    "easy": Level(
+        12, 12, 8, 6, EASY, 1, (3, 5), 0.0, 0.0, 0.5, 0.0, 2, 2, 3, Options(0.5, 0.0, 0.5, 0.0, 0.5, 0.0, 0.0)
+    ),
     "full": Level(
         len(lexicon.NAMES), len(lexicon.THINGS), len(lexicon.PLACES), len(lexicon.ADJECTIVES), None, None, (7, 13),
         0.2, 0.25, 0.55, 0.6, 4, 4, 5, Options(0.7, 0.4, 0.5, 0.5, 0.3, 0.3, 0.25),
@@ -90,7 +93,7 @@ class Form(NamedTuple):
 
 
 class Event(NamedTuple):
-    """An event kind as the engine uses it. ``chained`` tables hold predicates only, for the second half of a sentence."""
+    """An event kind as the engine uses it. Of each pair of tables, the second is for the second half of a sentence."""
 
     kind: Kind
     number: int
@@ -98,24 +101,25 @@ class Event(NamedTuple):
     mask: int
     forms: tuple[list[Form], list[Form]]  # all, chained
     cumulative: tuple[list[float], list[float]]
-    readings: dict[str, tuple[list[tuple[Form, float]], list[tuple[Form, float]]]]  # language -> distinct templates, probability
-    probability: dict[str, tuple[list[float], list[float]]]  # language -> probability of each form's template
+    # By language: the distinct templates with their probabilities, and the probability of each form's template.
+    readings: dict[str, tuple[list[tuple[Form, float]], list[tuple[Form, float]]]]
+    probability: dict[str, tuple[list[float], list[float]]]
 
 
 FLAGS = {
     name: 1 << i
-    for i, name in enumerate(
-        "t:held t:here t:new t:lost B:here B:new B:apart B:angry B:sad p:other Bs:here Bs:apart A:fresh A:new "
-        "A:happy A:sad A:angry A:scared".split()
-    )
-}
+    for i, name in enumerate((
+        "t:held", "t:here", "t:new", "t:lost", "B:here", "B:new", "B:apart", "B:angry", "B:sad", "p:other", "Bs:here",
+        "Bs:apart", "A:fresh", "A:new", "A:happy", "A:sad", "A:angry", "A:scared",
+    ))
+}  # fmt: skip
 
 
 class Storyworld:
     """A world of small stories in English and Chinese at once, with the truth about them.
 
-    ``level`` is "easy" (a few dozen word types, learned in a minute), "full" (open classes, about a thousand word types), or a
-    :class:`Level` of your own.
+    ``level`` is "easy" (a few dozen word types, learned in a minute), "full" (open classes, about a thousand word
+    types), or a :class:`Level` of your own.
 
         world = Storyworld("full")
         story = world.story(seed=0)
@@ -123,8 +127,9 @@ class Storyworld:
         world.log_prob(story.en)            # nats; equal to story.log_prob
         for story in world.stories("train", seed=1): ...   # never ends
 
-    *Splits are by content.* A person and a thing are a combination. One combination in ten is kept for validation and one in ten for
-    testing: no training story has both its members in its cast, and every validation (test) story begins with one of its own.
+    *Splits are by content.* A person and a thing are a combination. One combination in ten is kept for validation and
+    one in ten for testing: no training story has both its members in its cast, and every validation (test) story
+    begins with one of its own.
     """
 
     def __init__(self, level: LevelName | Level = "full") -> None:
@@ -149,7 +154,9 @@ class Storyworld:
             owner = [[combination_split(n, t) for t in range(self.level.things)] for n in range(self.level.names)]
             banned = [[o not in ("train", split) for o in row] for row in owner]
             self._banned_nouns[split] = [frozenset(t for t, b in enumerate(row) if b) for row in banned]
-            self._banned_names[split] = [frozenset(n for n, row in enumerate(banned) if row[t]) for t in range(self.level.things)]
+            self._banned_names[split] = [
+                frozenset(n for n, row in enumerate(banned) if row[t]) for t in range(self.level.things)
+            ]
             self._owned_nouns[split] = [frozenset(t for t, o in enumerate(row) if o == split) for row in owner]
         toys, places = lexicon.TOY_NAMES, lexicon.PLACES
         clash = [
@@ -169,7 +176,9 @@ class Storyworld:
                     if label != "PLACE" or not places[k].en.startswith("the "):
                         words.setdefault(text_of(realiser.topic((label, k))), []).append((label, k))
             self.topics[language] = words
-        self._proper_places = frozenset(k for k, p in enumerate(places[: self.level.places]) if not p.en.startswith("the "))
+        self._proper_places = frozenset(
+            k for k, p in enumerate(places[: self.level.places]) if not p.en.startswith("the ")
+        )
 
     def __repr__(self) -> str:
         return f"Storyworld({self.level_name!r})"
@@ -196,7 +205,7 @@ class Storyworld:
         return Story(tuple(sentences), state.mood[0], total["en"], total["zh"], split)
 
     def stories(self, split: Split = "train", seed: int = 0) -> Iterator[Story]:
-        """Stories without end, one at a time. Streams of different seeds share no seed of a story below 2**32 stories."""
+        """Stories without end, one at a time. Streams of different seeds share no story's seed below 2**32 stories."""
         check_seed(seed)
         check_split(split)
         return (self.story((seed << 32) + i, split) for i in count())
@@ -246,7 +255,9 @@ class Storyworld:
         segments["en"][0] = (capitalised(first[0]), *first[1:])
         return Sentence(tuple(segments["en"]), tuple(segments["zh"]), tuple(kinds), state.copy())
 
-    def _clause(self, rng, state: State, a: int, phase: str, step: int, chained: bool, split: Split, segments, total) -> tuple[Event, bool]:
+    def _clause(
+        self, rng, state: State, a: int, phase: str, step: int, chained: bool, split: Split, segments, total
+    ) -> tuple[Event, bool]:
         events = self.phases[phase]
         kinds, weights = self._kinds(state, a, phase, step, chained)
         number = kinds[choose(rng, weights)]
@@ -289,7 +300,9 @@ class Storyworld:
                 out += choices[at][1]
                 total[language] += math.log(sum(p for p, s in choices if s == choices[at][1]))
 
-    def _draw_newcomers(self, rng, state: State, e: Binding, form: Form, event: Event, step: int, split: Split) -> float:
+    def _draw_newcomers(
+        self, rng, state: State, e: Binding, form: Form, event: Event, step: int, split: Split
+    ) -> float:
         """Fill in who or what is new in this clause, and the words from lists; return the log-probability."""
         log = 0.0
         if e.a == NEW:
@@ -374,7 +387,9 @@ class Storyworld:
             fitting = [
                 (event.number, event.kind.weight)
                 for event in self.phases[phase]
-                if event.mask & flags == event.mask and event.forms[chained] and (step != 1 or event.need.get("t") == "new")
+                if event.mask & flags == event.mask
+                and event.forms[chained]
+                and (step != 1 or event.need.get("t") == "new")
             ]
             self._kind_cache[key] = [k for k, _ in fitting], list(accumulate(w for _, w in fitting))
         kinds, cumulative = self._kind_cache[key]
@@ -403,7 +418,11 @@ class Storyworld:
             if want == "new":
                 chosen: list[tuple[int, int | None]] = [(NEW, None)]
             else:
-                chosen = [(b, None) for b in range(len(state.names)) if b != a and (state.location[b] == here) != (want == "apart")]
+                chosen = [
+                    (b, None)
+                    for b in range(len(state.names))
+                    if b != a and (state.location[b] == here) != (want == "apart")
+                ]
                 if want in ("angry", "sad"):
                     chosen = [(b, None) for b, _ in chosen if state.mood[b] == want]
                 if "Bs" in (need.get("t"), need.get("u")):
@@ -431,7 +450,11 @@ class Storyworld:
             if want == "held":
                 items = [i for i, holder in enumerate(state.holder) if holder == a]
             else:
-                items = [i for i, holder in enumerate(state.holder) if holder < 0 and (state.lies[i] == here) == (want == "here")]
+                items = [
+                    i
+                    for i, holder in enumerate(state.holder)
+                    if holder < 0 and (state.lies[i] == here) == (want == "here")
+                ]
             # What was just spoken of comes up again; but what is remembered was mostly put down a while ago.
             weights = [AGAIN if (i == state.it) != (want == "lost") else 1 for i in items]
             result = []
@@ -495,13 +518,23 @@ class Storyworld:
             excluded |= self._toys_like_name[name]
         return excluded
 
-    def _item_probability(self, state: State, item: tuple[int, int | None, int | None], step: int, split: Split) -> float:
+    def _item_probability(
+        self, state: State, item: tuple[int, int | None, int | None], step: int, split: Split
+    ) -> float:
         noun, adjective, toy = item
         p = self.tables["thing"].probability(noun, self._excluded_nouns(state, step, split))
         level = self.level
-        p *= 1 - level.adjective if adjective is None else level.adjective * self.tables["adjective"].probability(adjective)
+        p *= (
+            1 - level.adjective
+            if adjective is None
+            else level.adjective * self.tables["adjective"].probability(adjective)
+        )
         if lexicon.THINGS[noun].named:
-            p *= 1 - level.toy if toy is None else level.toy * self.tables["toy"].probability(toy, self._excluded_toys(state))
+            p *= (
+                1 - level.toy
+                if toy is None
+                else level.toy * self.tables["toy"].probability(toy, self._excluded_toys(state))
+            )
         elif toy is not None:
             return 0.0
         return p
@@ -541,7 +574,11 @@ class Storyworld:
 
     def _compile(self, kinds: list[Kind]) -> list[Event]:
         chosen = self.level.kinds
-        kinds = [kind._replace(forms=kind.forms[: self.level.forms]) for kind in kinds if chosen is None or kind.name in chosen]
+        kinds = [
+            kind._replace(forms=kind.forms[: self.level.forms])
+            for kind in kinds
+            if chosen is None or kind.name in chosen
+        ]
         return [self._compile_kind(number, kind) for number, kind in enumerate(kinds)]
 
     def _compile_kind(self, number: int, kind: Kind) -> Event:
@@ -599,7 +636,9 @@ def compile_form(en: str, zh: str) -> Form:
     if whole and chinese[0] == ("A",):
         chinese = (("A0",), *chinese[1:])  # only a subject that comes first can be dropped
     slots = [part[0] for part in english if not isinstance(part, str)]
-    return Form(english, chinese, whole, en[0] not in "=~", tuple(s for s in slots if s in LISTS or s == "feel"), "X" in slots)
+    return Form(
+        english, chinese, whole, en[0] not in "=~", tuple(s for s in slots if s in LISTS or s == "feel"), "X" in slots
+    )
 
 
 SUBJECT = Form((("A",), " "), (("A0",),), False, False, (), False)
@@ -607,8 +646,8 @@ TOPIC_TABLES = {"PERSON": "name", "PLACE": "place", "THING": "toy"}
 
 
 def combination_split(name: int, noun: int) -> Split:
-    """The split to which a person and a kind of thing belong: a Latin square, so that every name has its share of each."""
-    return ("validation", "test", *("train",) * 8)[(3 * name + 7 * noun) % 10]  # type: ignore[return-value]
+    """The split of a person and a kind of thing: a Latin square, so that every name has its share of each."""
+    return ("validation", "test", *("train",) * 8)[(3 * name + 7 * noun) % 10]
 
 
 def pick(rng, probabilities: dict) -> Any:

@@ -1,0 +1,319 @@
+"""Is anybody awake? Plants one bug after the other in a copy of the repository, and expects the tests to go red.
+
+    python tests/planted_bugs.py              every bug (minutes)
+    python tests/planted_bugs.py --list       what there is
+    python tests/planted_bugs.py -k download  only bugs whose name or file contains this word
+
+The working tree is never touched. A bug that no test notices survives, and the exit code is 1; so it is where the tests
+are red without any bug, where a planted bug only breaks the collection of tests, and where the text that a bug replaces
+no longer stands in its file exactly once (then the bug is stale: write it anew).
+
+To add a bug: a wrong line that could pass for right (a forgotten case, a wrong bound, a swapped order),
+and the quickest test file or notebook that ought to notice it.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import queue
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKERS = 2  # copies of the repository, and tests that run at once
+SECONDS = 600  # for one run of the tests
+NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "node_modules")
+
+
+@dataclass(frozen=True)
+class Bug:
+    """In ``file``, ``old`` (found exactly once) becomes ``new``; ``tests`` (.py or .ipynb) should go red."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    bug: Bug
+    caught: bool
+    verdict: str  # the first test that failed, or why nothing was caught
+    seconds: float
+
+
+CORPORA = ("tests/data/test_corpora.py",)
+RUNTIME = ("tests/test_runtime.py",)
+SOURCE = ("tests/notebooks/test_show_source.py",)
+GUARDS = ("tests/notebooks/test_guards.py",)
+
+BUGS = [
+    Bug(
+        "a tampered download is kept",
+        "course_lib/data/corpora.py",
+        "if (sha256 := pooch.file_hash(str(path))) != remote.sha256:",
+        "if len(sha256 := pooch.file_hash(str(path))) != len(remote.sha256):",
+        CORPORA,
+    ),
+    Bug(
+        "a damaged file in the cache is used",
+        "course_lib/data/corpora.py",
+        "if path.is_file() and pooch.file_hash(str(path)) == remote.sha256:",
+        "if path.is_file():",
+        CORPORA,
+    ),
+    Bug(
+        "the download is written under its final name",
+        "course_lib/data/corpora.py",
+        "            part = Path(scratch, remote.file_name)\n",
+        "            part = path\n",
+        CORPORA,
+    ),
+    Bug(
+        "a corpus gives its documents only once",
+        "course_lib/data/corpora.py",
+        "return lambda: (source for path in files if (source := _source(path)))",
+        "sources = (source for path in files if (source := _source(path)))\n    return lambda: sources",
+        CORPORA,
+    ),
+    Bug(
+        "the order of documents is that of the file system",
+        "course_lib/data/corpora.py",
+        "return sorted(found, key=lambda path: path.relative_to(root).as_posix())",
+        "return found",
+        CORPORA,
+    ),
+    Bug(
+        "docstrings come twice",
+        "course_lib/data/corpora.py",
+        "                seen.add(text)\n",
+        "",
+        CORPORA,
+    ),
+    Bug(
+        "the standard library's tests are counted in",
+        "course_lib/data/corpora.py",
+        "if name not in _FOLDERS_LEFT_OUT]",
+        'if name != "site-packages"]',
+        CORPORA,
+    ),
+    Bug(
+        "the size counts characters, not bytes",
+        "course_lib/data/corpora.py",
+        "sizes = [len(document.encode()) for",
+        "sizes = [len(document) for",
+        CORPORA,
+    ),
+    Bug(
+        "COURSE_DATA_DIR takes any file of the right name",
+        "course_lib/data/corpora.py",
+        '    if sha256 != remote.sha256:\n        raise CorpusError(\n            f"{str(path)!r} in COURSE_DATA_DIR',
+        '    if not sha256:\n        raise CorpusError(\n            f"{str(path)!r} in COURSE_DATA_DIR',
+        CORPORA,
+    ),
+    Bug(
+        "the seed forgets PyTorch",
+        "course_lib/runtime.py",
+        "    torch.manual_seed(seed)\n",
+        "    torch.Generator().manual_seed(seed)\n",
+        RUNTIME,
+    ),
+    Bug(
+        "a Mac's GPU goes before NVIDIA's",
+        "course_lib/runtime.py",
+        '        if torch.cuda.is_available():\n            return torch.device("cuda")\n'
+        '        if torch.backends.mps.is_available():\n            return torch.device("mps")\n',
+        '        if torch.backends.mps.is_available():\n            return torch.device("mps")\n'
+        '        if torch.cuda.is_available():\n            return torch.device("cuda")\n',
+        RUNTIME,
+    ),
+    Bug(
+        "an unknown scale counts as laptop",
+        "course_lib/runtime.py",
+        'case "" | "laptop":',
+        'case name if name != "gpu":',
+        RUNTIME,
+    ),
+    Bug(
+        "the scale is chosen the wrong way round",
+        "course_lib/runtime.py",
+        'return laptop if self.name == "laptop" else gpu',
+        'return gpu if self.name == "laptop" else laptop',
+        RUNTIME,
+    ),
+    Bug(
+        "COURSE_THREADS wins over the argument",
+        "course_lib/runtime.py",
+        "    if n is None:\n        name, text",
+        '    if n is None or os.environ.get("COURSE_THREADS"):\n        name, text',
+        RUNTIME,
+    ),
+    Bug(
+        "a method is shown with the indent of its class",
+        "course_lib/workshop/source.py",
+        "return textwrap.dedent(source).rstrip()",
+        "return source.rstrip()",
+        SOURCE,
+    ),
+    Bug(
+        "backticks in the source close the block",
+        "course_lib/workshop/source.py",
+        'fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))',
+        'fence = "`" * 3',
+        SOURCE,
+    ),
+    Bug(
+        "the guard lets a cell pass that was never run",
+        "tests/notebooks/guards.py",
+        "        if cell.execution_count != count:",
+        "        if cell.execution_count not in (None, count):",
+        GUARDS,
+    ),
+    Bug(
+        "the guard counts ignored cells as compared",
+        "tests/notebooks/guards.py",
+        'return sum(nbval_options(cell)["check"] for cell in bearing), len(bearing)',
+        'return sum("check" in nbval_options(cell) for cell in bearing), len(bearing)',
+        GUARDS,
+    ),
+]
+
+
+def stale(bug: Bug, root: Path) -> str:
+    """Why the bug cannot be planted as it stands; empty where it can."""
+    path = root / bug.file
+    if not path.is_file():
+        return f"{bug.file} does not exist"
+    if (count := path.read_text("utf-8").count(bug.old)) != 1:
+        return f"the text to replace stands {count} times in {bug.file}, not once"
+    if bug.old == bug.new:
+        return "it changes nothing"
+    if absent := [name for name in bug.tests if not (root / name).is_file()] or not bug.tests:
+        return f"its tests do not exist: {absent}"
+    return ""
+
+
+def environment(copy: Path) -> dict[str, str]:
+    """The copy goes before an installed course_lib, no compiled file hides a change, and one thread computes."""
+    env = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    beside = ROOT.parent / "shared" / "data"  # a copy elsewhere has no such neighbour
+    if beside.is_dir():
+        env.setdefault("COURSE_DATA_DIR", str(beside))
+    return env
+
+
+def uses_the_copy(copy: Path) -> bool:
+    """Does Python, started where a test or a kernel starts, import the library of the copy?"""
+    command = [sys.executable, "-c", "import course_lib; print(course_lib.__file__)"]
+    done = subprocess.run(command, cwd=copy / "tests", env=environment(copy), capture_output=True, text=True)
+    return done.returncode == 0 and Path(done.stdout.strip()).resolve() == copy / "course_lib" / "__init__.py"
+
+
+def run_tests(copy: Path, tests: Iterable[str]) -> tuple[int, str]:
+    """The exit code of pytest (nbval for notebooks), and the first test that failed, or the end of the output."""
+    command = [
+        sys.executable,
+        *["-m", "pytest", "-x", "-q", "-rfE", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist"],
+    ]
+    if any(name.endswith(".ipynb") for name in tests):
+        sanitize = copy / "tests" / "notebooks" / "sanitize.cfg"
+        command += ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=300", f"--nbval-sanitize-with={sanitize}"]
+    else:
+        command += ["-p", "no:nbval"]  # which takes seconds to load
+    try:
+        done = subprocess.run(
+            [*command, *tests], cwd=copy, env=environment(copy), capture_output=True, text=True, timeout=SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return -1, f"no answer within {SECONDS} s"
+    failed = re.findall(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", done.stdout, flags=re.MULTILINE)
+    return done.returncode, failed[0] if failed else " | ".join((done.stdout + done.stderr).strip().splitlines()[-3:])
+
+
+def plant(bug: Bug, copy: Path) -> Outcome:
+    """Plant the bug in the copy, run its tests, and put the file back."""
+    path = copy / bug.file
+    sound = path.read_bytes()
+    started = time.monotonic()
+    try:
+        path.write_bytes(sound.decode().replace(bug.old, bug.new).encode())
+        code, first = run_tests(copy, bug.tests)
+    finally:
+        path.write_bytes(sound)
+    # pytest: 1 means that tests ran and some failed. Anything else says nothing about what they notice.
+    verdict = {0: "SURVIVED: all tests pass", 1: first}.get(code, f"BROKEN (exit code {code}): {first}")
+    return Outcome(bug, code == 1, verdict, time.monotonic() - started)
+
+
+def red_without_a_bug(bugs: Iterable[Bug], copies: "queue.Queue[Path]") -> list[str]:
+    """The tests that fail in the repository as it is: they could catch nothing."""
+    problems = []
+    copy = copies.get()
+    for tests in sorted({bug.tests for bug in bugs}):
+        code, first = run_tests(copy, tests)
+        if code:
+            problems.append(f"{' '.join(tests)} fails without any bug (exit code {code}): {first}")
+    copies.put(copy)
+    return problems
+
+
+def main(arguments: Sequence[str] | None = None, bugs: Sequence[Bug] = BUGS, root: Path = ROOT) -> int:
+    parser = argparse.ArgumentParser(description="Plant bugs in a copy of the repository; the tests must notice each.")
+    parser.add_argument("-k", metavar="WORD", default="", help="only bugs whose name or file contains WORD")
+    parser.add_argument("--list", action="store_true", help="list the bugs and stop")
+    options = parser.parse_args(arguments)
+    chosen = [bug for bug in bugs if options.k.lower() in f"{bug.name} {bug.file}".lower()]
+    if options.list:
+        for bug in chosen:
+            print(f"{bug.file:<40} {bug.name}")
+        return 0
+    if not chosen:
+        print(f"no bug has {options.k!r} in its name or file; see --list")
+        return 1
+    if problems := [f"{bug.name}: {why}" for bug in chosen if (why := stale(bug, root))]:
+        print("stale bugs, nothing was run:", *problems, sep="\n  ")
+        return 1
+
+    with tempfile.TemporaryDirectory(prefix="planted_bugs_") as scratch:
+        copies: queue.Queue[Path] = queue.Queue()
+        for number in range(min(WORKERS, len(chosen))):
+            copy = Path(scratch).resolve() / str(number) / root.name
+            shutil.copytree(root, copy, ignore=NOT_COPIED)
+            if not uses_the_copy(copy):
+                print(f"Python does not import course_lib from the copy in {copy}: the bugs would not be run")
+                return 1
+            copies.put(copy)
+        if problems := red_without_a_bug(chosen, copies):
+            print("these must be green first:", *problems, sep="\n  ")
+            return 1
+
+        def in_some_copy(bug: Bug) -> Outcome:
+            copy = copies.get()
+            try:
+                return plant(bug, copy)
+            finally:
+                copies.put(copy)
+
+        print(f"{'':8} {'bug':<52} {'file':<32} {'s':>5}  caught by", flush=True)
+        outcomes = []
+        with concurrent.futures.ThreadPoolExecutor(copies.qsize()) as pool:
+            for outcome in pool.map(in_some_copy, chosen):
+                outcomes.append(outcome)
+                mark, bug = "caught" if outcome.caught else "NOT", outcome.bug
+                print(f"{mark:8} {bug.name:<52} {bug.file:<32} {outcome.seconds:5.1f}  {outcome.verdict}", flush=True)
+    survived = [outcome for outcome in outcomes if not outcome.caught]
+    print(f"{len(outcomes) - len(survived)} of {len(outcomes)} bugs were caught")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
