@@ -56,6 +56,13 @@ RUNTIME = ("tests/test_runtime.py",)
 SOURCE = ("tests/notebooks/test_show_source.py",)
 GUARDS = ("tests/notebooks/test_guards.py",)
 
+NGRAM = ("tests/models/test_ngram.py",)
+SPLITS = ("tests/data/test_splits.py",)
+TOKENIZERS = ("tests/data/test_tokenizers.py",)
+BATCHES = ("tests/data/test_batches.py",)
+
+STORYWORLD = ("tests/data/test_storyworld.py", "tests/data/test_storyworld_truth.py")
+
 BUGS = [
     Bug(
         "a tampered download is kept",
@@ -184,6 +191,167 @@ BUGS = [
         'return sum(nbval_options(cell)["check"] for cell in bearing), len(bearing)',
         'return sum("check" in nbval_options(cell) for cell in bearing), len(bearing)',
         GUARDS,
+    ),
+    Bug(
+        "the borrowed probability is not weighed",
+        "course_lib/models/ngram.py",
+        "+ self.alpha * p) / (total + self.alpha)",
+        "+ self.alpha) / (total + self.alpha)",
+        NGRAM,
+    ),
+    Bug(
+        "the end is not counted as a token",
+        "course_lib/models/ngram.py",
+        "tokens += len(sequence) + 1",
+        "tokens += len(sequence)",
+        NGRAM,
+    ),
+    Bug(
+        "the model sees one token less",
+        "course_lib/models/ngram.py",
+        "tokens[i - self.order + 1 : i])\n            if p == 0",
+        "tokens[i - self.order + 2 : i])\n            if p == 0",
+        NGRAM,
+    ),
+    Bug(
+        "temperature works upside down",
+        "course_lib/models/ngram.py",
+        "(p / top) ** (1 / temperature)",
+        "(p / top) ** temperature",
+        NGRAM,
+    ),
+    Bug(
+        "two keys in a row share their side only by luck",
+        "course_lib/data/splits.py",
+        'f"{salt}\\0{key}".encode()',
+        'f"{salt}\\0{hash(key)}".encode()',
+        SPLITS,
+    ),
+    Bug(
+        "overlap is counted once a run, not once an occurrence",
+        "course_lib/data/splits.py",
+        "sum(gram in found for gram in runs) / len(runs)",
+        "len(found) / len(runs)",
+        SPLITS,
+    ),
+    Bug(
+        "the shortest special token wins",
+        "course_lib/data/tokenizers.py",
+        "sorted(specials, key=len, reverse=True)",
+        "sorted(specials, key=len)",
+        TOKENIZERS,
+    ),
+    Bug(
+        "the count of the old right pair stays",
+        "course_lib/data/tokenizers.py",
+        "pair_count[second, neighbour] -= count",
+        "pair_count[second, neighbour] -= 0",
+        TOKENIZERS,
+    ),
+    Bug(
+        "an outdated merge is done all the same",
+        "course_lib/data/tokenizers.py",
+        "            if there == end or merge_id((ids[here], ids[there])) != new:",
+        "            if there == end:",
+        TOKENIZERS,
+    ),
+    Bug(
+        "the mask lets a token look ahead",
+        "course_lib/data/batches.py",
+        "same_document.tril()",
+        "same_document",
+        BATCHES,
+    ),
+    Bug(
+        "attention reaches from one document into the next",
+        "course_lib/data/batches.py",
+        "same_document = document_ids[:, :, None] == document_ids[:, None, :]",
+        "same_document = document_ids[:, :, None] >= document_ids[:, None, :]",
+        BATCHES,
+    ),
+    Bug(
+        "windows predict the token they see",
+        "course_lib/data/batches.py",
+        "corpus[1:].unfold(0, length, step)",
+        "corpus[:-1].unfold(0, length, step)",
+        BATCHES,
+    ),
+    Bug(
+        "a target crosses into the next document",
+        "course_lib/data/batches.py",
+        "targets = torch.cat([ids[1:], torch.tensor([IGNORE])])",
+        "targets = torch.cat([ids[1:], ids[:1]])",
+        BATCHES,
+    ),
+    Bug(
+        "positions run on over a boundary",
+        "course_lib/data/batches.py",
+        "batch.positions[b, here] = torch.arange(len(ids))",
+        "batch.positions[b, here] = torch.arange(start, start + len(ids))",
+        BATCHES,
+    ),
+    Bug(
+        "padding counts as text",
+        "course_lib/data/batches.py",
+        "batch.mask[b, : len(row)] = True",
+        "batch.mask[b] = True",
+        BATCHES,
+    ),
+    Bug(
+        "a held-out thing can join the cast",
+        "course_lib/data/storyworld/world.py",
+        "            excluded |= self._banned_nouns[split][name]\n",
+        "            pass\n",
+        STORYWORLD,
+    ),
+    Bug(
+        "a held-out person can join the cast",
+        "course_lib/data/storyworld/world.py",
+        "            excluded |= self._banned_names[split][noun]\n",
+        "            pass\n",
+        STORYWORLD,
+    ),
+    Bug(
+        "the log-probability forgets which kind of event it was",
+        "course_lib/data/storyworld/world.py",
+        "shared = math.log(self._kind_probability(state, kinds, weights, number))",
+        "shared = 0.0",
+        STORYWORLD,
+    ),
+    Bug(
+        "the last event is as likely to come again",
+        "course_lib/data/storyworld/world.py",
+        'if phase == "middle" and any(k in state.history',
+        'if phase == "opening" and any(k in state.history',
+        STORYWORLD,
+    ),
+    Bug(
+        "a given thing stays with the giver",
+        "course_lib/data/storyworld/events.py",
+        'Kind("give", 30, "t:held B:here", "t>B"',
+        'Kind("give", 30, "t:held B:here", "t>A"',
+        STORYWORLD,
+    ),
+    Bug(
+        "she is called he",
+        "course_lib/data/storyworld/grammar.py",
+        '"he": {"f": "she", "m": "he"}',
+        '"he": {"f": "he", "m": "she"}',
+        STORYWORLD,
+    ),
+    Bug(
+        "spans are one character off",
+        "course_lib/data/storyworld/story.py",
+        "found.append(Entity(offset, offset + len(text), label",
+        "found.append(Entity(offset + 1, offset + len(text), label",
+        STORYWORLD,
+    ),
+    Bug(
+        "a shortcut answers a question",
+        "course_lib/data/storyworld/questions.py",
+        "if answer in shortcuts or answer not in candidates",
+        "if answer not in candidates",
+        STORYWORLD,
     ),
 ]
 

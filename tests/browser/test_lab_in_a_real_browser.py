@@ -151,6 +151,7 @@ def test_the_first_chapter_opens_runs_and_its_slider_changes_what_is_shown(
         page.wait_for_timeout(1000)  # a figure is taken away before the next one stands
         page.screenshot(path=screenshots / f"light_3_slider_{number}_after.png")
         assert cell.evaluate(SHOWN) != shown, f"slider {number} moved and nothing else changed"
+        assert "Traceback" not in cell.evaluate(SHOWN), f"slider {number} moved and the code behind it failed"
         assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0, "the slider broke a cell"
     assert faults(errors) == []
     assert CHAPTER.read_bytes() == before, "looking at the chapter changed its file"

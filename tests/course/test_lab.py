@@ -189,7 +189,7 @@ def test_however_the_lab_is_ended_its_server_ends_too(house: ModuleType, signals
         for name in signals:
             keeper.send_signal(getattr(signal, name))
             time.sleep(0.3)
-        assert keeper.wait(20) == 0
+        assert keeper.wait(12) == 0  # well before the 15 s after which the server would be killed and its kernels not
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 

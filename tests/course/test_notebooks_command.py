@@ -41,6 +41,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     """One notebook with everything that tends to differ between runs, stored by the command itself."""
     path = tmp_path_factory.mktemp("notebooks") / "the folder" / "everything.ipynb"
     write(path, EVERYTHING, widgets={"state": 1}, toc={}, language_info={"name": "python", "version": "3.0"})
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].update(execution_count=9, outputs=[nbformat.v4.new_output("stream", text="of a cell now empty")])
+    nbformat.write(notebook, path)
     command = [sys.executable, "-m", "course_lib.workshop.notebooks", str(path)]
     root = Path(notebooks.__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
