@@ -1,6 +1,10 @@
-"""What every test folder shares: the marks that need something a plain run does not have are off by default."""
+"""What every test folder shares: shapes are checked while tests run, and tests that need the network are off."""
 
 import pytest
+from jaxtyping import install_import_hook
+
+# The modules that annotate shapes. Only the tests pay for the checking; a learner's notebook does not.
+install_import_hook(["course_lib.data.batches"], "beartype.beartype")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -285,8 +285,8 @@ class BytePairTokenizer(Tokenizer):
             ids = self._merge(self._token_bytes[new])
             if ids != (new,):
                 raise ValueError(
-                    f"merges[{new - 256}] makes {_readable(self._token_bytes[new])!r}, which the other merges turn into "
-                    f"the ids {list(ids)}: no text would ever give id {new}. Use merges that come from training"
+                    f"merges[{new - 256}] makes {_readable(self._token_bytes[new])!r}, which the other merges turn "
+                    f"into the ids {list(ids)}: no text would ever give id {new}. Use merges that come from training"
                 )
 
     def _set_up(self, merges: Iterable[tuple[int, int]], special_tokens: Sequence[str], pattern: str) -> None:

@@ -577,7 +577,7 @@ the jungle | in | 丛林 | 里
 the waterfall | at | 瀑布 | 旁
 the temple | in | 寺庙 | 里
 Kent | in | 肯特郡 |
-the windmill | at | 风车 | 旁
+the windmill | at | 风车磨坊 | 旁
 the lighthouse | in | 灯塔 | 里
 Milan | in | 米兰 |
 Carlisle | in | 卡莱尔 |
@@ -799,7 +799,7 @@ panicky | 惊慌失措
 
 # After "ate" and "shared".
 FOODS: tuple[Pair, ...] = _pairs("""
-a bowl of soup | 一碗汤
+a bowl of noodle soup | 一碗汤面
 a slice of cake | 一块蛋糕
 a pancake | 一张煎饼
 a bowl of rice | 一碗米饭
