@@ -46,7 +46,12 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     nbformat.write(notebook, path)
     command = [sys.executable, "-m", "course_lib.workshop.notebooks", str(path)]
     root = Path(notebooks.__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    # Five seconds as a rule. Jupyter picks a kernel's ports before the kernel takes them, so with many kernels starting
+    # at once, as in this suite, one may wait in vain for a port that another has taken: then once more.
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == "", "warnings of the kernel reach the person"
     return path, path.read_bytes()
