@@ -4,7 +4,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 # The modules that annotate shapes. Only the tests pay for the checking; a learner's notebook does not.
-install_import_hook(["course_lib.data.batches"], "beartype.beartype")
+install_import_hook(["course_lib.data.batches", "course_lib.layers"], "beartype.beartype")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -8,7 +8,7 @@ Sizes: W windows, B sequences, T positions.
 
 Two laws hold for all functions here. A target is always the next id of the same text, and each target occurs once: what
 has no next id (the end of a text, padding) has the target ``IGNORE``. And what stands beside a sequence in its batch
-changes nothing for it, if the model uses the masks and positions given here.
+changes nothing for it, if the model uses the masks and positions given here (``course_lib.layers.masks``).
 """
 
 import warnings
@@ -124,7 +124,8 @@ def pack_documents(documents: Iterable[Ids], length: int, eos_id: int) -> Packed
     """Whole documents side by side in rows of ``length``, with ``eos_id`` after each, and little padding.
 
     The last token of a document has the target ``eos_id``, and ``eos_id`` has none (``IGNORE``), so no target crosses a
-    boundary. Use ``document_mask`` to keep attention inside the documents too. ``positions`` starts at 0 with each.
+    boundary. To keep attention inside the documents too, use ``document_mask(document_ids) & causal_mask(length)`` of
+    ``course_lib.layers.masks``. ``positions`` starts at 0 with each.
 
     A document that is too long for a row (with its ``eos_id``) is cut into pieces of ``length``. The last target of a
     piece is the first id of the next, but attention does not reach back over the cut, and positions start again at 0.
@@ -171,21 +172,6 @@ def pack_documents(documents: Iterable[Ids], length: int, eos_id: int) -> Packed
             batch.positions[b, here] = torch.arange(len(ids))
             start += len(ids)
     return batch
-
-
-def document_mask(document_ids: Int[Tensor, "B T"]) -> Bool[Tensor, "B T T"]:
-    """``mask[b, t, s]`` is True where position t may attend to s: the same document, and not later than t.
-
-    That is the convention of ``scaled_dot_product_attention``; give it ``mask[:, None]``, the same for all heads.
-    Padding attends to padding, for a row without any True would turn into NaN. For a padded batch, in which each row is
-    one document, use ``document_mask(batch.mask.long())``.
-    """
-    if not isinstance(document_ids, Tensor) or not _holds_integers(document_ids):
-        raise TypeError(f"document_ids must be a tensor of integers, not {_described(document_ids)}")
-    if document_ids.ndim != 2:
-        raise ValueError(f"document_ids has shape {tuple(document_ids.shape)}: it must be (B, T)")
-    same_document = document_ids[:, :, None] == document_ids[:, None, :]
-    return same_document.tril()  # the lower triangle: s <= t
 
 
 def row_batches(batch: SomeBatch, batch_size: int, generator: torch.Generator | None = None) -> Iterator[SomeBatch]:

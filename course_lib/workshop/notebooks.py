@@ -51,13 +51,28 @@ class Execution:
     wall_seconds: float
 
 
+class PlainFrontEnd(NotebookClient):
+    """A front end that shows no widgets, as nbval is one: both then see the same outputs, so they can be compared.
+
+    What a widget captures (``interact`` that prints) stays with the cell, and nothing is cleared away. nbclient would
+    play the widget's part and answer the kernel; with jupyter_client 8 such an answer, sent while the cell's own reply
+    is on its way, can leave that reply unnoticed for ever.
+    """
+
+    def handle_comm_msg(self, outs: Any, msg: Any, cell_index: int) -> None:
+        """Leaves every message between widgets and their views unanswered."""
+
+    def clear_output(self, outs: Any, msg: Any, cell_index: int) -> None:
+        """Keeps what a widget wants to clear from its own place, which here is the cell's."""
+
+
 def execute(path: Path) -> Execution:
     """Runs every cell of a notebook in a fresh kernel whose working directory is the notebook's folder.
 
     Raises NotebookFailedError at the first cell that fails (unless that cell is tagged ``raises-exception``).
     """
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
+    client = PlainFrontEnd(
         notebook,
         timeout=CELL_SECONDS,
         kernel_name="python3",
@@ -94,7 +109,7 @@ def _place(notebook: NotebookNode, index: int) -> str:
     return f"cell {index + 1} of {len(notebook.cells)} ({first_line})"
 
 
-def _cpu_seconds(client: NotebookClient) -> float:
+def _cpu_seconds(client: PlainFrontEnd) -> float:
     """Asks the kernel for its own processor time, silently: no name, no number and no output changes."""
     assert client.kc is not None
     question = {"seconds": "sum(__import__('os').times()[:4])"}  # user and system, own and children's

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ EVERYTHING = [
     "print('out')\nimport sys\nprint('err', file=sys.stderr)\nprint('again')",
     "",
     "import matplotlib.pyplot as plt\nplt.figure(figsize=(2, 1))\nplt.plot([1, 3])\nplt.show()",
-    "from ipywidgets import IntSlider, interact\ninteract(lambda n: print(n), n=IntSlider(3));",
+    "from ipywidgets import IntSlider, interact\ncontrols = interact(lambda n: print(n), n=IntSlider(3))",
     "import pathlib\nprint(pathlib.Path.cwd().name)",
     "1 / 3",
 ]
@@ -84,11 +85,23 @@ def test_what_is_stored_is_clean_and_complete(stored: tuple[Path, bytes]) -> Non
     assert (empty.outputs, empty.execution_count) == ([], None)
     assert [cell.execution_count for cell in notebook.cells] == [1, None, 2, 3, 4, 5]
     assert set(figure.outputs[0].data) == {"image/png", "text/plain"}
-    assert set(widget.outputs[0].data) == {"text/plain"}
-    assert widget.outputs[0].data["text/plain"].startswith("interactive(children=(IntSlider(value=3")
+    shown, printed = sorted(widget.outputs, key=lambda output: output.output_type)
+    assert set(shown.data) == {"text/plain"}
+    assert shown.data["text/plain"].startswith("interactive(children=(IntSlider(value=3")
+    assert printed.text == "3\n", "what the widget's function prints is lost"
     assert folder.outputs[0].text == "the folder\n", "the notebook does not run in its own folder"
     assert value.outputs[0].data["text/plain"] == "0.3333333333333333"
     assert value.outputs[0].execution_count == 5
+
+
+def test_nbval_finds_the_same_outputs(stored: tuple[Path, bytes]) -> None:
+    """The comparison that CI makes, by the tool that makes it there."""
+    path, _ = stored
+    command = [sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "-c", os.devnull, str(path)]
+    env = os.environ | {"TQDM_DISABLE": "1"}
+    done = subprocess.run(command, cwd=path.parent, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout
+    assert f"{len(EVERYTHING)} passed" in done.stdout
 
 
 def test_a_changed_cell_changes_the_file(stored: tuple[Path, bytes], tmp_path: Path) -> None:

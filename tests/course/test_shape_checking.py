@@ -4,7 +4,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from course_lib.data.batches import document_mask
+from course_lib.layers.masks import document_mask
 
 
 def test_a_tensor_of_the_wrong_shape_or_kind_is_refused_while_tests_run() -> None:

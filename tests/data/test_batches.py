@@ -21,7 +21,6 @@ from course_lib.data.batches import (
     IGNORE,
     PackedBatch,
     PaddedBatch,
-    document_mask,
     epoch_windows,
     next_token_windows,
     pack_documents,
@@ -224,6 +223,11 @@ def test_padding_takes_tensors_arrays_and_tuples_and_leaves_them_alone():
     assert batch.ids.dtype == batch.targets.dtype == torch.long
 
 
+def own_document(document_ids: Tensor) -> Tensor:
+    """The causal mask that does not cross a boundary between documents."""
+    return (document_ids[:, :, None] == document_ids[:, None, :]).tril()
+
+
 @pytest.mark.parametrize("pad_id", [0, 7, 28])
 def test_a_row_of_a_padded_batch_is_what_the_row_is_alone(pad_id):
     sequences = random_sequences(0, [7, 1, 12, 4, 12])
@@ -231,7 +235,7 @@ def test_a_row_of_a_padded_batch_is_what_the_row_is_alone(pad_id):
     rows, size = batch.ids.shape
     positions = torch.arange(size).expand(rows, size)
     causal = torch.ones(rows, size, size, dtype=torch.bool).tril()
-    for mask in (document_mask(batch.mask.long()), causal):
+    for mask in (own_document(batch.mask.long()), causal):
         logits = MODEL(batch.ids, positions, mask)
         assert logits.isfinite().all()
         for b, sequence in enumerate(sequences):
@@ -341,7 +345,7 @@ def test_packing_fills_rows_that_can_be_filled():
 
 def pack(documents: list[list[int]], length: int) -> tuple[PackedBatch, Tensor]:
     batch = pack_documents(documents, length, 0)
-    return batch, MODEL(batch.ids, batch.positions, document_mask(batch.document_ids))
+    return batch, MODEL(batch.ids, batch.positions, own_document(batch.document_ids))
 
 
 SIZES = [9, 3, 1, 14, 6, 2, 2, 11, 5]
@@ -369,7 +373,7 @@ def test_that_test_would_notice_attention_across_documents_and_positions_that_ru
     assert second.any()
     for wrong in (
         MODEL(batch.ids, batch.positions, causal),
-        MODEL(batch.ids, running, document_mask(batch.document_ids)),
+        MODEL(batch.ids, running, own_document(batch.document_ids)),
     ):
         assert (wrong - logits)[second].abs().max() > 0.1
 
@@ -383,15 +387,6 @@ def test_other_documents_and_their_order_change_nothing_for_a_document():
     for place, number in enumerate(shuffled):
         mine = logits[batch.document_ids == number]
         assert_same(mine, other_logits[other_batch.document_ids == place + 2])
-
-
-def test_the_document_mask_is_the_one_of_the_obvious_loops():
-    document_ids = torch.tensor([[0, 0, 3, 3, 3, -1], [5, 2, 2, 5, -1, -1]])
-    mask = document_mask(document_ids)
-    assert mask.dtype == torch.bool
-    for b, t, s in itertools.product(range(2), range(6), range(6)):
-        assert mask[b, t, s] == (s <= t and document_ids[b, t] == document_ids[b, s])
-    assert mask.diagonal(dim1=1, dim2=2).all()  # every position sees itself: no softmax over nothing
 
 
 # --- Rows of a batch --------------------------------------------------------------------------------------------------
@@ -479,20 +474,6 @@ def plain(name: str):
         ("pack_documents", ([], 5, 0), ValueError, "documents is empty: a batch needs at least one sequence"),
         ("pack_documents", ([[1, -100]], 5, 0), ValueError, r"documents\[0\] holds the id -100: an id is at least 0"),
         (
-            "document_mask",
-            (torch.ones(2, 3),),
-            TypeError,
-            "document_ids must be a tensor of integers, not a tensor of ",
-        ),
-        (
-            "document_mask",
-            (torch.ones(2, 3).bool(),),
-            TypeError,
-            "document_ids must be a tensor of integers, not a tensor",
-        ),
-        ("document_mask", ([[1]],), TypeError, r"document_ids must be a tensor of integers, not \[\[1\]\]"),
-        ("document_mask", (torch.ones(3).long(),), ValueError, r"document_ids has shape \(3,\): it must be \(B, T\)"),
-        (
             "row_batches",
             (PaddedBatch(*[torch.ones(2, 3)] * 3), 0),
             ValueError,
@@ -521,5 +502,5 @@ def test_shapes_and_types_are_those_that_the_signatures_promise():
     assert len(list(checked("epoch_windows")(ids, 4, 2))) == 3
     assert checked("pad_batch")([[1, 2], ids], 0).ids.shape == (2, 20)
     packed = checked("pack_documents")([[1, 2], ids], 7, 0)
-    assert checked("document_mask")(packed.document_ids).shape == (4, 7, 7)
+    assert packed.ids.shape == (4, 7)
     assert len(list(checked("row_batches")(packed, 3))) == 2

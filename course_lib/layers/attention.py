@@ -1,0 +1,286 @@
+"""Attention: every position reads from the positions that it may attend to.
+
+Vaswani et al. 2017, section 3.2.1 (eq. 1) and 3.2.2 · grouped-query attention: Ainslie et al. 2023, section 2.2; with
+one key/value head it is multi-query attention (Shazeer 2019) · fused kernel: Dao et al. 2022, section 3.1.
+
+``attention`` says what is computed; ``fused_attention`` computes it without ever storing the T × S weights. A position
+that may attend to nothing gets the weights 0 and so the output 0, in both: finite, and with a finite gradient.
+
+Sizes: B sequences, T query positions, S key positions, D model width, H heads, G key/value heads, K head width.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from course_lib.layers.cache import KeyValueCache
+from course_lib.layers.masks import causal_mask
+from course_lib.layers.positions import NoPositions, PositionScheme
+
+
+def attention_weights(
+    q: Float[Tensor, "*B T K"],
+    k: Float[Tensor, "*B S K"],
+    mask: Bool[Tensor, "*m T S"] | None = None,
+    bias: Float[Tensor, "*b T S"] | None = None,
+    *,
+    scale: float | None = None,
+) -> Float[Tensor, "*B T S"]:
+    """Softmax of eq. 1, before V. ``mask[..., t, s]`` is True where t may attend to s; ``bias`` is added to the scores.
+
+    ``scale`` is 1 / √K where it is not given (T5 wants 1), and comes before the bias. Each row adds up to 1, or to 0
+    where the mask allows nothing. Half-precision scores are exponentiated and summed in float32, as in fused kernels.
+    """
+    _check_alike(q, k)
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scores = (q * scale) @ k.mT  # scaled first: in float16 the product alone may overflow
+    if bias is not None:
+        _check_bias(bias, tuple(scores.shape))
+        scores = scores + bias
+    if mask is not None:
+        _check_mask(mask, tuple(scores.shape))
+        scores = scores.masked_fill(~mask, -math.inf)
+    weights = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
+    if mask is not None:
+        weights = weights.masked_fill(~mask.any(dim=-1, keepdim=True), 0)  # instead of 0 / 0
+    return weights.to(q.dtype)
+
+
+def attention(
+    q: Float[Tensor, "*B T K"],
+    k: Float[Tensor, "*B S K"],
+    v: Float[Tensor, "*B S K2"],
+    mask: Bool[Tensor, "*m T S"] | None = None,
+    bias: Float[Tensor, "*b T S"] | None = None,
+    *,
+    scale: float | None = None,
+) -> Float[Tensor, "*B T K2"]:
+    """Eq. 1: each output is a mean of the values, weighted by how well its query fits their keys."""
+    _check_alike(q, k, v)
+    return attention_weights(q, k, mask, bias, scale=scale) @ v
+
+
+def fused_attention(
+    q: Float[Tensor, "B H T K"],
+    k: Float[Tensor, "B G S K"],
+    v: Float[Tensor, "B G S K2"],
+    mask: Bool[Tensor, "*m T S"] | None = None,
+    bias: Float[Tensor, "*b T S"] | None = None,
+    *,
+    causal: bool = False,
+    dropout: float = 0.0,
+    scale: float | None = None,
+) -> Float[Tensor, "B H T K2"]:
+    """``attention`` by PyTorch's fused kernel: the same numbers, with memory that grows like T and not like T × S.
+
+    ``causal`` adds a causal mask. Alone it is the fastest case, for the kernel then skips the upper half and needs no
+    mask at all. Where G is smaller than H, each key/value head serves H / G neighbouring query heads.
+    """
+    _check_alike(q, k, v)
+    (heads, length), (groups, key_length) = q.shape[-3:-1], k.shape[-3:-1]
+    if heads % groups:
+        raise ValueError(f"q has {heads} heads and k has {groups}: the first must be a multiple of the second")
+    if mask is not None:
+        _check_mask(mask, (*q.shape[:-1], key_length))
+    if bias is not None:
+        _check_bias(bias, (*q.shape[:-1], key_length))
+    kernel_can = mask is None and bias is None and length == key_length
+    if length == 1:
+        causal = False  # the last position sees all others
+    elif causal and not kernel_can:
+        earlier = causal_mask(length, key_length, device=q.device)
+        mask, causal = earlier if mask is None else mask & earlier, False
+    if bias is not None:
+        bias = bias.to(q.dtype)
+        mask = bias if mask is None else bias.masked_fill(~mask, -math.inf)
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=causal, dropout_p=dropout, scale=scale, enable_gqa=groups != heads
+    )
+
+
+class MultiHeadAttention(nn.Module):
+    """Attention with H heads, each with its own small queries, keys and values (Vaswani et al. 2017, section 3.2.2).
+
+    Without ``memory`` it is self-attention; with it, queries come from ``x`` and keys and values from ``memory``
+    (cross-attention, section 3.2.3). ``kv_heads`` below ``heads`` is grouped-query attention, 1 is multi-query. One
+    matrix makes queries, keys and values in a single product: its first H K rows are W_Q, then come W_K and W_V with
+    G K rows each, as in ``nn.MultiheadAttention.in_proj_weight``.
+
+    Raises ValueError where ``width`` is not divisible by ``heads`` (and no ``head_width`` is given), or ``heads`` by
+    ``kv_heads``.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        kv_heads: int | None = None,
+        head_width: int | None = None,
+        positions: PositionScheme | None = None,
+        bias: bool = False,
+        dropout: float = 0.0,
+        scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        kv_heads = heads if kv_heads is None else kv_heads
+        for name, value in {"width": width, "heads": heads, "kv_heads": kv_heads}.items():
+            if type(value) is not int:
+                raise TypeError(f"{name} must be an integer, not {value!r:.60}")
+            if value < 1:
+                raise ValueError(f"{name} is {value}: it must be at least 1")
+        if heads % kv_heads:
+            raise ValueError(f"kv_heads is {kv_heads}: heads ({heads}) must be a multiple of it")
+        if head_width is None:
+            if width % heads:
+                raise ValueError(f"heads is {heads}: width ({width}) must be a multiple of it, or head_width be given")
+            head_width = width // heads
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}: it must be at least 0 and below 1")
+        self.width, self.heads, self.kv_heads, self.head_width = width, heads, kv_heads, head_width
+        self.dropout, self.scale = dropout, scale
+        self.positions = NoPositions() if positions is None else positions
+        self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * head_width, bias=bias)
+        self.out = nn.Linear(heads * head_width, width, bias=bias)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        memory: Float[Tensor, "B S D"] | None = None,
+        *,
+        mask: Bool[Tensor, "..."] | None = None,
+        causal: bool = False,
+        positions: Int[Tensor, "*b T"] | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """``mask`` is (T, S), (B, T, S) for all heads alike, or (B, H, T, S), with 1 for a size that does not matter.
+
+        ``positions`` are (T) or (B, T); left out, they count on from the cache, or from 0. With a ``cache`` the keys
+        and values of ``x`` are appended to it, and S is its new length; in cross-attention it keeps those of
+        ``memory``.
+        """
+        mask = _for_heads(mask)
+        if mask is not None:  # before the cache changes
+            so_far = cache.length if cache is not None else 0
+            key_length = so_far + x.shape[1] if memory is None else memory.shape[1]
+            _check_mask(mask, (x.shape[0], self.heads, x.shape[1], key_length))
+        q, k, v, bias = self._read(x, memory, positions, cache)
+        dropout = self.dropout if self.training else 0.0
+        read = fused_attention(q, k, v, mask, bias, causal=causal, dropout=dropout, scale=self.scale)
+        return self.out(read.transpose(1, 2).flatten(2))
+
+    def weights(
+        self,
+        x: Float[Tensor, "B T D"],
+        memory: Float[Tensor, "B S D"] | None = None,
+        *,
+        mask: Bool[Tensor, "..."] | None = None,
+        causal: bool = False,
+        positions: Int[Tensor, "*b T"] | None = None,
+    ) -> Float[Tensor, "B H T S"]:
+        """What ``forward`` would read from where, for looking at. It stores all T × S weights, and so costs more."""
+        q, k, _, bias = self._read(x, memory, positions, None)
+        mask = _for_heads(mask)
+        if causal:
+            earlier = causal_mask(q.shape[2], k.shape[2], device=q.device)
+            mask = earlier if mask is None else mask & earlier
+        k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
+        return attention_weights(q, k, mask, bias, scale=self.scale)
+
+    def _read(
+        self, x: Tensor, memory: Tensor | None, positions: Tensor | None, cache: KeyValueCache | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Queries (B, H, T, K), keys and values (B, G, S, K), and the bias of the scores."""
+        self._check_input("x", x)
+        if memory is not None:
+            return *self._read_memory(x, memory, cache), None
+        if positions is None:
+            positions = torch.arange(x.shape[1], device=x.device)
+            if cache is not None and cache.length:
+                positions = positions + cache.positions[..., -1:] + 1
+        q, k, v = self._split(self.qkv(x), [self.heads, self.kv_heads, self.kv_heads])
+        q, k = self.positions.turn(q, positions), self.positions.turn(k, positions)
+        key_positions = positions
+        if cache is not None:
+            cache.append(k, v, positions)
+            k, v, key_positions = cache.keys, cache.values, cache.positions
+        return q, k, v, self.positions.bias(q, k, positions, key_positions)
+
+    def _read_memory(self, x: Tensor, memory: Tensor, cache: KeyValueCache | None) -> tuple[Tensor, Tensor, Tensor]:
+        self._check_input("memory", memory)
+        if len(memory) != len(x):
+            raise ValueError(f"memory has {len(memory)} rows and x has {len(x)}: each row reads its own memory")
+        if self.positions.where in ("queries and keys", "scores"):
+            raise ValueError(
+                f"memory is given, but positions are {type(self.positions).__name__}: "
+                "places in two texts have no distance"
+            )
+        at = self.heads * self.head_width
+        weight, bias = self.qkv.weight, self.qkv.bias
+        [q] = self._split(F.linear(x, weight[:at], None if bias is None else bias[:at]), [self.heads])
+        if cache is None or cache.length == 0:
+            kv = F.linear(memory, weight[at:], None if bias is None else bias[at:])
+            k, v = self._split(kv, [self.kv_heads, self.kv_heads])
+            if cache is None:
+                return q, k, v
+            cache.append(k, v, torch.arange(memory.shape[1], device=memory.device))
+        return q, cache.keys, cache.values
+
+    def _split(self, projected: Tensor, heads: list[int]) -> list[Tensor]:
+        """(B, T, sum of heads × K) to one (B, heads, T, K) for each."""
+        rows = projected.unflatten(-1, (-1, self.head_width)).transpose(1, 2)
+        return list(rows.split(heads, dim=1))
+
+    def _check_input(self, name: str, x: Tensor) -> None:
+        if x.ndim != 3 or x.shape[-1] != self.width:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}: it must be (B, T, {self.width})")
+        if not torch.is_autocast_enabled(x.device.type) and x.dtype != self.qkv.weight.dtype:
+            raise TypeError(f"{name} is {x.dtype}, but the weights are {self.qkv.weight.dtype}: convert one of them")
+        if x.device != self.qkv.weight.device:
+            raise ValueError(
+                f"{name} is on {x.device}, but the weights are on {self.qkv.weight.device}: move one of them"
+            )
+
+
+def _for_heads(mask: Tensor | None) -> Tensor | None:
+    """(B, T, S) to (B, 1, T, S), the same for all heads."""
+    return mask[:, None] if isinstance(mask, Tensor) and mask.ndim == 3 else mask
+
+
+def _check_alike(*tensors: Tensor) -> None:
+    """q, k (and v) must fit each other in sizes, dtype and device."""
+    q, k, *rest = tensors
+    for name, other in zip("kv", (k, *rest), strict=False):
+        if other.dtype != q.dtype:
+            raise TypeError(f"q is {q.dtype} and {name} is {other.dtype}: convert one of them")
+        if other.device != q.device:
+            raise ValueError(f"q is on {q.device} and {name} is on {other.device}: move one of them")
+    if not q.is_floating_point():
+        raise TypeError(f"q is {q.dtype}: attention needs floating-point numbers")
+    if q.shape[-1] != k.shape[-1]:
+        raise ValueError(f"q has head width {q.shape[-1]} and k has {k.shape[-1]}: a product needs the same")
+    if rest and rest[0].shape[-2] != k.shape[-2]:
+        raise ValueError(f"k has {k.shape[-2]} positions and v has {rest[0].shape[-2]}: each key needs its value")
+
+
+def _check_mask(mask: Tensor, scores: tuple[int, ...]) -> None:
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        described = f"a tensor of {mask.dtype}" if isinstance(mask, Tensor) else f"{mask!r:.60}"
+        raise TypeError(f"mask must be a tensor of bool, True where attending is allowed, not {described}")
+    _check_broadcasts("mask", mask, scores)
+
+
+def _check_bias(bias: Tensor, scores: tuple[int, ...]) -> None:
+    if not isinstance(bias, Tensor) or not bias.is_floating_point():
+        described = f"a tensor of {bias.dtype}" if isinstance(bias, Tensor) else f"{bias!r:.60}"
+        raise TypeError(f"bias must be a tensor of floating-point numbers, added to the scores, not {described}")
+    _check_broadcasts("bias", bias, scores)
+
+
+def _check_broadcasts(name: str, tensor: Tensor, scores: tuple[int, ...]) -> None:
+    sizes = tuple(tensor.shape)
+    if len(sizes) > len(scores) or any(a not in (1, b) for a, b in zip(sizes[::-1], scores[::-1], strict=False)):
+        raise ValueError(f"{name} has shape {sizes}: it must broadcast to the scores, {tuple(scores)}")
