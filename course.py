@@ -50,6 +50,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 import tomllib
@@ -376,9 +377,13 @@ def quiet_house(env: dict[str, str]) -> dict[str, str]:
     }
 
 
-def same_everywhere(env: dict[str, str]) -> dict[str, str]:
-    """For stored and compared outputs: always the laptop's size, one compute thread (the tests run side by side)."""
-    return env | {"COURSE_SCALE": "laptop", "OMP_NUM_THREADS": "1"}
+@contextlib.contextmanager
+def same_everywhere(env: dict[str, str]) -> Iterator[dict[str, str]]:
+    """For stored and compared outputs: always the laptop's size, one compute thread (the tests run side by side), and
+    an empty folder for what exercises keep, so that nothing depends on the progress of the person at the keyboard.
+    """
+    with tempfile.TemporaryDirectory(prefix="course-", ignore_cleanup_errors=True) as state:
+        yield env | {"COURSE_SCALE": "laptop", "OMP_NUM_THREADS": "1", "COURSE_STATE": state}
 
 
 def python_and_environment(extras: Sequence[str], use_current: bool) -> tuple[str, dict[str, str]]:
@@ -550,18 +555,22 @@ def ended_with_us(server: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def notebooks(paths: Sequence[str], use_current: bool) -> int:
-    """Re-executes and stores the notebooks; ``course_lib/workshop/notebooks.py`` does the work."""
+    """Makes the exercises from their solutions, then re-executes and stores the notebooks, all or those given."""
     python, env = python_and_environment(TESTING, use_current)
     chosen = [str(Path(path).resolve()) for path in paths] or [str(path) for path in stored_notebooks()]
     if not chosen:
-        raise CourseError("There are no notebooks in notebooks/ or exercises/solutions/.")
-    env = same_everywhere(env) | {"TQDM_DISABLE": "1"}  # a stored progress bar would stay at 0% for ever
-    return run([python, "-m", "course_lib.workshop.notebooks", *chosen], env=env)
+        raise CourseError("There are no notebooks in notebooks/ or exercises/.")
+    with same_everywhere(env) as env:
+        env["TQDM_DISABLE"] = "1"  # a stored progress bar would stay at 0% for ever
+        return run([python, "-m", "course_lib.workshop.exercises.release"], env=env) or run(
+            [python, "-m", "course_lib.workshop.notebooks", *chosen], env=env
+        )
 
 
 def stored_notebooks() -> list[Path]:
-    """Every notebook whose outputs are stored and compared: the chapters and the solutions."""
-    return [path for folder in ("notebooks", "exercises/solutions") for path in sorted((ROOT / folder).glob("*.ipynb"))]
+    """Every notebook whose outputs are stored and compared: the chapters, the exercises and their solutions."""
+    folders = ("notebooks", "exercises", "exercises/solutions")
+    return [path for folder in folders for path in sorted((ROOT / folder).glob("*.ipynb"))]
 
 
 @dataclass(frozen=True)
@@ -596,9 +605,12 @@ def steps_of_test(python: str, extra_arguments: Sequence[str]) -> list[Step]:
 def test(extra_arguments: Sequence[str], use_current: bool) -> int:
     """Runs every step to the end, says what each took, and returns 1 if any failed."""
     python, env = python_and_environment(TESTING, use_current)
-    env = same_everywhere(env)
     (STATE / "reports").mkdir(parents=True, exist_ok=True)
-    steps = steps_of_test(python, extra_arguments)
+    with same_everywhere(env) as env:
+        return run_steps(steps_of_test(python, extra_arguments), env)
+
+
+def run_steps(steps: Sequence[Step], env: dict[str, str]) -> int:
     lines, passed, failed, skipped, begun = [], 0, 0, 0, time.monotonic()
     for number, step in enumerate(steps, 1):
         say(f"\n==== {number}/{len(steps)} {step.name}")
@@ -606,7 +618,7 @@ def test(extra_arguments: Sequence[str], use_current: bool) -> int:
             step.report.unlink(missing_ok=True)
         started = time.monotonic()
         if step.name.startswith("nbval") and not stored_notebooks():
-            say("There are no notebooks in notebooks/ or exercises/solutions/: a course without any is broken.")
+            say("There are no notebooks in notebooks/ or exercises/: a course without any is broken.")
             code = 1
         else:
             code = run(step.command, env=env)

@@ -17,15 +17,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from course_lib.layers.cache import KeyValueCache
-from course_lib.layers.masks import causal_mask
-from course_lib.layers.positions import NoPositions, PositionScheme
+from course_lib.layers.masks import _described, causal_mask
+from course_lib.layers.positions import NoPositions, PositionScheme, _check_at_least_one, _check_fits
 
 
 def attention_weights(
     q: Float[Tensor, "*B T K"],
     k: Float[Tensor, "*B S K"],
-    mask: Bool[Tensor, "*m T S"] | None = None,
-    bias: Float[Tensor, "*b T S"] | None = None,
+    mask: Bool[Tensor, "*m #T #S"] | None = None,
+    bias: Float[Tensor, "*b #T #S"] | None = None,
     *,
     scale: float | None = None,
 ) -> Float[Tensor, "*B T S"]:
@@ -38,14 +38,17 @@ def attention_weights(
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = (q * scale) @ k.mT  # scaled first: in float16 the product alone may overflow
     if bias is not None:
-        _check_bias(bias, tuple(scores.shape))
+        _check_bias(bias, tuple(scores.shape), q.device)
         scores = scores + bias
-    if mask is not None:
-        _check_mask(mask, tuple(scores.shape))
-        scores = scores.masked_fill(~mask, -math.inf)
+    if mask is None:
+        allowed = None
+    else:
+        _check_mask(mask, tuple(scores.shape), q.device)
+        allowed = mask.any(dim=-1, keepdim=True)
+        scores = scores.masked_fill(allowed & ~mask, -math.inf)  # a whole row of -inf would become 0 / 0
     weights = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
-    if mask is not None:
-        weights = weights.masked_fill(~mask.any(dim=-1, keepdim=True), 0)  # instead of 0 / 0
+    if allowed is not None:
+        weights = weights.masked_fill(~allowed, 0)
     return weights.to(q.dtype)
 
 
@@ -53,8 +56,8 @@ def attention(
     q: Float[Tensor, "*B T K"],
     k: Float[Tensor, "*B S K"],
     v: Float[Tensor, "*B S K2"],
-    mask: Bool[Tensor, "*m T S"] | None = None,
-    bias: Float[Tensor, "*b T S"] | None = None,
+    mask: Bool[Tensor, "*m #T #S"] | None = None,
+    bias: Float[Tensor, "*b #T #S"] | None = None,
     *,
     scale: float | None = None,
 ) -> Float[Tensor, "*B T K2"]:
@@ -67,8 +70,8 @@ def fused_attention(
     q: Float[Tensor, "B H T K"],
     k: Float[Tensor, "B G S K"],
     v: Float[Tensor, "B G S K2"],
-    mask: Bool[Tensor, "*m T S"] | None = None,
-    bias: Float[Tensor, "*b T S"] | None = None,
+    mask: Bool[Tensor, "*m #T #S"] | None = None,
+    bias: Float[Tensor, "*b #T #S"] | None = None,
     *,
     causal: bool = False,
     dropout: float = 0.0,
@@ -79,14 +82,12 @@ def fused_attention(
     ``causal`` adds a causal mask. Alone it is the fastest case, for the kernel then skips the upper half and needs no
     mask at all. Where G is smaller than H, each key/value head serves H / G neighbouring query heads.
     """
-    _check_alike(q, k, v)
-    (heads, length), (groups, key_length) = q.shape[-3:-1], k.shape[-3:-1]
-    if heads % groups:
-        raise ValueError(f"q has {heads} heads and k has {groups}: the first must be a multiple of the second")
+    _check_alike(q, k, v, by_heads=True)
+    (heads, length), (groups, key_length) = q.shape[1:3], k.shape[1:3]
     if mask is not None:
-        _check_mask(mask, (*q.shape[:-1], key_length))
+        _check_mask(mask, (*q.shape[:-1], key_length), q.device)
     if bias is not None:
-        _check_bias(bias, (*q.shape[:-1], key_length))
+        _check_bias(bias, (*q.shape[:-1], key_length), q.device)
     kernel_can = mask is None and bias is None and length == key_length
     if length == 1:
         causal = False  # the last position sees all others
@@ -127,11 +128,11 @@ class MultiHeadAttention(nn.Module):
     ) -> None:
         super().__init__()
         kv_heads = heads if kv_heads is None else kv_heads
-        for name, value in {"width": width, "heads": heads, "kv_heads": kv_heads}.items():
-            if type(value) is not int:
-                raise TypeError(f"{name} must be an integer, not {value!r:.60}")
-            if value < 1:
-                raise ValueError(f"{name} is {value}: it must be at least 1")
+        sizes = {"width": width, "heads": heads, "kv_heads": kv_heads}
+        if head_width is not None:
+            sizes["head_width"] = head_width
+        for name, value in sizes.items():
+            _check_at_least_one(name, value)
         if heads % kv_heads:
             raise ValueError(f"kv_heads is {kv_heads}: heads ({heads}) must be a multiple of it")
         if head_width is None:
@@ -140,6 +141,8 @@ class MultiHeadAttention(nn.Module):
             head_width = width // heads
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout}: it must be at least 0 and below 1")
+        if positions is not None and not isinstance(positions, PositionScheme):
+            raise TypeError(f"positions must be a PositionScheme, as Rotary({head_width}), not {positions!r:.60}")
         self.width, self.heads, self.kv_heads, self.head_width = width, heads, kv_heads, head_width
         self.dropout, self.scale = dropout, scale
         self.positions = NoPositions() if positions is None else positions
@@ -162,11 +165,7 @@ class MultiHeadAttention(nn.Module):
         and values of ``x`` are appended to it, and S is its new length; in cross-attention it keeps those of
         ``memory``.
         """
-        mask = _for_heads(mask)
-        if mask is not None:  # before the cache changes
-            so_far = cache.length if cache is not None else 0
-            key_length = so_far + x.shape[1] if memory is None else memory.shape[1]
-            _check_mask(mask, (x.shape[0], self.heads, x.shape[1], key_length))
+        mask = self._check_call(x, memory, mask, cache)
         q, k, v, bias = self._read(x, memory, positions, cache)
         dropout = self.dropout if self.training else 0.0
         read = fused_attention(q, k, v, mask, bias, causal=causal, dropout=dropout, scale=self.scale)
@@ -182,25 +181,55 @@ class MultiHeadAttention(nn.Module):
         positions: Int[Tensor, "*b T"] | None = None,
     ) -> Float[Tensor, "B H T S"]:
         """What ``forward`` would read from where, for looking at. It stores all T × S weights, and so costs more."""
+        mask = self._check_call(x, memory, mask, None)
         q, k, _, bias = self._read(x, memory, positions, None)
-        mask = _for_heads(mask)
         if causal:
             earlier = causal_mask(q.shape[2], k.shape[2], device=q.device)
             mask = earlier if mask is None else mask & earlier
         k = k.repeat_interleave(self.heads // self.kv_heads, dim=1)
         return attention_weights(q, k, mask, bias, scale=self.scale)
 
+    def _check_call(
+        self, x: Tensor, memory: Tensor | None, mask: Tensor | None, cache: KeyValueCache | None
+    ) -> Tensor | None:
+        """Refuses what is wrong before a cache changes. Returns the mask, a (B, T, S) one as (B, 1, T, S)."""
+        self._check_input("x", x)
+        length = cache.length if cache is not None else 0
+        if memory is None:
+            length += x.shape[1]
+        else:
+            self._check_input("memory", memory)
+            if len(memory) != len(x):
+                raise ValueError(f"memory has {len(memory)} rows and x has {len(x)}: each row reads its own memory")
+            if length not in (0, memory.shape[1]):
+                raise ValueError(
+                    f"memory has {memory.shape[1]} positions, but the cache holds {length}: "
+                    "a cache keeps one memory, and each layer has its own"
+                )
+            length = memory.shape[1]
+            if self.positions.where in ("queries and keys", "scores"):
+                raise ValueError(
+                    f"memory is given, but positions are {type(self.positions).__name__}: "
+                    "places in two texts have no distance"
+                )
+        if mask is None:
+            return None
+        for_all_heads = isinstance(mask, Tensor) and mask.ndim == 3
+        heads = () if for_all_heads else (self.heads,)
+        _check_mask(mask, (len(x), *heads, x.shape[1], length), x.device)
+        return mask[:, None] if for_all_heads else mask
+
     def _read(
         self, x: Tensor, memory: Tensor | None, positions: Tensor | None, cache: KeyValueCache | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Queries (B, H, T, K), keys and values (B, G, S, K), and the bias of the scores."""
-        self._check_input("x", x)
         if memory is not None:
             return *self._read_memory(x, memory, cache), None
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device)
             if cache is not None and cache.length:
                 positions = positions + cache.positions[..., -1:] + 1
+        _check_fits(x, positions)
         q, k, v = self._split(self.qkv(x), [self.heads, self.kv_heads, self.kv_heads])
         q, k = self.positions.turn(q, positions), self.positions.turn(k, positions)
         key_positions = positions
@@ -210,14 +239,6 @@ class MultiHeadAttention(nn.Module):
         return q, k, v, self.positions.bias(q, k, positions, key_positions)
 
     def _read_memory(self, x: Tensor, memory: Tensor, cache: KeyValueCache | None) -> tuple[Tensor, Tensor, Tensor]:
-        self._check_input("memory", memory)
-        if len(memory) != len(x):
-            raise ValueError(f"memory has {len(memory)} rows and x has {len(x)}: each row reads its own memory")
-        if self.positions.where in ("queries and keys", "scores"):
-            raise ValueError(
-                f"memory is given, but positions are {type(self.positions).__name__}: "
-                "places in two texts have no distance"
-            )
         at = self.heads * self.head_width
         weight, bias = self.qkv.weight, self.qkv.bias
         [q] = self._split(F.linear(x, weight[:at], None if bias is None else bias[:at]), [self.heads])
@@ -235,52 +256,64 @@ class MultiHeadAttention(nn.Module):
         return list(rows.split(heads, dim=1))
 
     def _check_input(self, name: str, x: Tensor) -> None:
-        if x.ndim != 3 or x.shape[-1] != self.width:
-            raise ValueError(f"{name} has shape {tuple(x.shape)}: it must be (B, T, {self.width})")
-        if not torch.is_autocast_enabled(x.device.type) and x.dtype != self.qkv.weight.dtype:
-            raise TypeError(f"{name} is {x.dtype}, but the weights are {self.qkv.weight.dtype}: convert one of them")
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            raise TypeError(f"{name} must be a tensor of floating-point numbers, not {_described(x)}")
+        if x.ndim != 3 or x.shape[-1] != self.width or 0 in x.shape:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}: it must be (B, T, {self.width}), and not be empty")
         if x.device != self.qkv.weight.device:
             raise ValueError(
                 f"{name} is on {x.device}, but the weights are on {self.qkv.weight.device}: move one of them"
             )
+        if x.dtype != self.qkv.weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise TypeError(f"{name} is {x.dtype}, but the weights are {self.qkv.weight.dtype}: convert one of them")
 
 
-def _for_heads(mask: Tensor | None) -> Tensor | None:
-    """(B, T, S) to (B, 1, T, S), the same for all heads."""
-    return mask[:, None] if isinstance(mask, Tensor) and mask.ndim == 3 else mask
-
-
-def _check_alike(*tensors: Tensor) -> None:
-    """q, k (and v) must fit each other in sizes, dtype and device."""
+def _check_alike(*tensors: Tensor, by_heads: bool = False) -> None:
+    """q, k (and v) must fit each other in sizes, dtype and device. ``by_heads``: k and v may have fewer heads."""
     q, k, *rest = tensors
-    for name, other in zip("kv", (k, *rest), strict=False):
-        if other.dtype != q.dtype:
-            raise TypeError(f"q is {q.dtype} and {name} is {other.dtype}: convert one of them")
-        if other.device != q.device:
-            raise ValueError(f"q is on {q.device} and {name} is on {other.device}: move one of them")
-    if not q.is_floating_point():
-        raise TypeError(f"q is {q.dtype}: attention needs floating-point numbers")
+    for name, tensor in zip("qkv", tensors, strict=False):
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            raise TypeError(f"{name} must be a tensor of floating-point numbers, not {_described(tensor)}")
+        if tensor.dtype != q.dtype:
+            raise TypeError(f"q is {q.dtype} and {name} is {tensor.dtype}: convert one of them")
+        if tensor.device != q.device:
+            raise ValueError(f"q is on {q.device} and {name} is on {tensor.device}: move one of them")
+        if tensor.ndim != q.ndim or tensor.ndim < 2 or (by_heads and tensor.ndim != 4):
+            expected = "(B, heads, positions, head width)" if by_heads else "(..., positions, head width)"
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}: it must be {expected}, as q, k and v all are")
+        leading = 1 if by_heads and name == "k" else -2
+        against = k if name == "v" else q
+        if tensor.shape[:leading] != against.shape[:leading]:
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}, which does not fit {tuple(against.shape)}: "
+                "only positions and head width may differ"
+            )
+    if by_heads and (k.shape[1] == 0 or q.shape[1] % k.shape[1]):
+        raise ValueError(f"q has {q.shape[1]} heads and k has {k.shape[1]}: the first must be a multiple of the second")
     if q.shape[-1] != k.shape[-1]:
         raise ValueError(f"q has head width {q.shape[-1]} and k has {k.shape[-1]}: a product needs the same")
     if rest and rest[0].shape[-2] != k.shape[-2]:
         raise ValueError(f"k has {k.shape[-2]} positions and v has {rest[0].shape[-2]}: each key needs its value")
 
 
-def _check_mask(mask: Tensor, scores: tuple[int, ...]) -> None:
+def _check_mask(mask: Tensor, scores: tuple[int, ...], device: torch.device) -> None:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        described = f"a tensor of {mask.dtype}" if isinstance(mask, Tensor) else f"{mask!r:.60}"
-        raise TypeError(f"mask must be a tensor of bool, True where attending is allowed, not {described}")
-    _check_broadcasts("mask", mask, scores)
+        raise TypeError(f"mask must be a tensor of bool, True where attending is allowed, not {_described(mask)}")
+    _check_broadcasts("mask", mask, scores, device)
 
 
-def _check_bias(bias: Tensor, scores: tuple[int, ...]) -> None:
+def _check_bias(bias: Tensor, scores: tuple[int, ...], device: torch.device) -> None:
     if not isinstance(bias, Tensor) or not bias.is_floating_point():
-        described = f"a tensor of {bias.dtype}" if isinstance(bias, Tensor) else f"{bias!r:.60}"
-        raise TypeError(f"bias must be a tensor of floating-point numbers, added to the scores, not {described}")
-    _check_broadcasts("bias", bias, scores)
+        raise TypeError(f"bias must be a tensor of floating-point numbers, added to the scores, not {_described(bias)}")
+    _check_broadcasts("bias", bias, scores, device)
 
 
-def _check_broadcasts(name: str, tensor: Tensor, scores: tuple[int, ...]) -> None:
+def _check_broadcasts(name: str, tensor: Tensor, scores: tuple[int, ...], device: torch.device) -> None:
     sizes = tuple(tensor.shape)
-    if len(sizes) > len(scores) or any(a not in (1, b) for a, b in zip(sizes[::-1], scores[::-1], strict=False)):
-        raise ValueError(f"{name} has shape {sizes}: it must broadcast to the scores, {tuple(scores)}")
+    fits = all(a in (1, b) for a, b in zip(sizes[::-1], scores[::-1], strict=False))
+    if not (2 <= len(sizes) <= len(scores) and fits):
+        raise ValueError(
+            f"{name} has shape {sizes}: it must broadcast to the scores, {tuple(scores)}, with 2 dimensions at least"
+        )
+    if tensor.device != device:
+        raise ValueError(f"{name} is on {tensor.device}, but what it is for is on {device}: move one of them")

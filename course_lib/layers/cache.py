@@ -50,6 +50,7 @@ class KeyValueCache:
         """Adds T positions behind those that are there.
 
         Raises ValueError for other sizes, another dtype or device than before, and for tensors that track gradients.
+        The cache is then as it was.
         """
         if keys.requires_grad or values.requires_grad:
             raise ValueError("keys or values track gradients: a cache is for inference, inside `with torch.no_grad():`")
@@ -58,15 +59,26 @@ class KeyValueCache:
                 f"keys and values have the shapes {tuple(keys.shape)} and {tuple(values.shape)}: "
                 "both must be (B, G, T, K)"
             )
-        if positions.shape[-1] != keys.shape[2]:
-            raise ValueError(f"positions has shape {tuple(positions.shape)}, but there are {keys.shape[2]} new keys")
-        self._keys = self._written("keys", self._keys, keys)
-        self._values = self._written("values", self._values, values)
-        self._length += keys.shape[2]
-        self._positions = positions if self._positions is None else self._joined(positions)
+        rows, _, new, _ = keys.shape
+        if tuple(positions.shape) not in ((new,), (1, new), (rows, new)):
+            raise ValueError(f"positions has shape {tuple(positions.shape)}: it must be ({new},) or ({rows}, {new})")
+        if positions.device != keys.device:
+            raise ValueError(f"positions are on {positions.device}, but keys are on {keys.device}: move one of them")
+        self._check("keys", self._keys, keys)
+        self._check("values", self._values, values)
+        self._keys, self._values = self._written(self._keys, keys), self._written(self._values, values)
+        self._length += new
+        if self._positions is None:
+            self._positions = positions.expand(rows, new) if positions.ndim == 2 else positions
+        elif self._positions.ndim == positions.ndim == 1:
+            self._positions = torch.cat([self._positions, positions])
+        else:
+            self._positions = torch.cat([self._positions.expand(rows, -1), positions.expand(rows, -1)], dim=-1)
 
     def truncate(self, length: int) -> None:
         """Forgets everything behind the first ``length`` positions, as when guessed tokens are rejected."""
+        if type(length) is not int:
+            raise TypeError(f"length must be an integer, not {length!r:.60}")
         if not 0 <= length <= self._length:
             raise ValueError(f"length is {length}: it must be from 0 to {self._length}, the length of the cache")
         self._length = length
@@ -77,6 +89,11 @@ class KeyValueCache:
         """Row b becomes what row ``rows[b]`` was, as when a beam goes on from another one. Rows may repeat or end."""
         if self._keys is None or self._values is None or self._positions is None:
             raise ValueError("the cache is empty: append keys and values first")
+        if not isinstance(rows, Tensor) or rows.dtype not in (torch.int64, torch.int32) or rows.ndim != 1:
+            described = f"{rows.dtype} with shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else f"{rows!r:.60}"
+            raise TypeError(f"rows must be a tensor of integers with one dimension, not {described}")
+        if ((rows < 0) | (rows >= len(self._keys))).any():
+            raise ValueError(f"rows must be from 0 to {len(self._keys) - 1}, but are {rows.tolist()}")
         self._keys, self._values = self._keys[rows], self._values[rows]
         if self._positions.ndim == 2:
             self._positions = self._positions[rows]
@@ -86,19 +103,22 @@ class KeyValueCache:
             raise ValueError("the cache is empty: append keys and values first")
         return buffer[:, :, : self._length]
 
-    def _written(self, name: str, buffer: Tensor | None, new: Tensor) -> Tensor:
+    def _check(self, name: str, buffer: Tensor | None, new: Tensor) -> None:
+        if buffer is None:
+            return
+        if (buffer.dtype, buffer.device) != (new.dtype, new.device):
+            raise ValueError(
+                f"{name} are {new.dtype} on {new.device}, but the cache holds {buffer.dtype} on {buffer.device}"
+            )
+        if buffer.shape[:2] != new.shape[:2] or buffer.shape[3] != new.shape[3]:
+            raise ValueError(
+                f"{name} have the shape {tuple(new.shape)}, but the cache holds "
+                f"{tuple(self._filled(buffer).shape)}: only the number of positions may differ"
+            )
+
+    def _written(self, buffer: Tensor | None, new: Tensor) -> Tensor:
         """``buffer`` with ``new`` behind what is in use; a larger buffer where there is no room."""
         start, end = self._length, self._length + new.shape[2]
-        if buffer is not None:
-            if (buffer.dtype, buffer.device) != (new.dtype, new.device):
-                raise ValueError(
-                    f"{name} are {new.dtype} on {new.device}, but the cache holds {buffer.dtype} on {buffer.device}"
-                )
-            if buffer.shape[:2] != new.shape[:2] or buffer.shape[3] != new.shape[3]:
-                raise ValueError(
-                    f"{name} have the shape {tuple(new.shape)}, but the cache holds "
-                    f"{tuple(buffer[:, :, :start].shape)}: only the number of positions may differ"
-                )
         if buffer is None or end > buffer.shape[2]:
             larger = new.new_empty(*new.shape[:2], max(end, 2 * start), new.shape[3])
             if buffer is not None:
@@ -106,12 +126,3 @@ class KeyValueCache:
             buffer = larger
         buffer[:, :, start:end] = new
         return buffer
-
-    def _joined(self, positions: Tensor) -> Tensor:
-        assert self._positions is not None
-        if self._positions.ndim == positions.ndim:
-            return torch.cat([self._positions, positions], dim=-1)
-        rows = max(
-            self._positions.numel() // max(self._positions.shape[-1], 1), positions.numel() // positions.shape[-1]
-        )
-        return torch.cat([self._positions.expand(rows, -1), positions.expand(rows, -1)], dim=-1)

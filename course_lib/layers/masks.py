@@ -38,11 +38,12 @@ def sliding_window_mask(
 
 def prefix_mask(prefix_lengths: Int[Tensor, "B"], length: int) -> Bool[Tensor, "B T T"]:
     """Causal, but all see the first ``prefix_lengths[b]`` places of their row (Raffel et al. 2020, section 3.2.1)."""
-    if not isinstance(prefix_lengths, Tensor) or prefix_lengths.is_floating_point() or prefix_lengths.ndim != 1:
+    if not _is_integers(prefix_lengths) or prefix_lengths.ndim != 1:
         raise TypeError(
             f"prefix_lengths must be a tensor of integers with one dimension, not {_described(prefix_lengths)}"
         )
     _check_length("length", length)
+    prefix_lengths = prefix_lengths.long()
     if ((prefix_lengths < 0) | (prefix_lengths > length)).any():
         raise ValueError(f"prefix_lengths must be from 0 to {length} (length), but are {prefix_lengths.tolist()}")
     in_prefix = torch.arange(length, device=prefix_lengths.device) < prefix_lengths[:, None]
@@ -67,7 +68,7 @@ def document_mask(document_ids: Int[Tensor, "B T"]) -> Bool[Tensor, "B T T"]:
     For a language model, ``document_mask(ids) & causal_mask(T)``. Padding, which has an id of its own (-1 in
     ``pack_documents``), sees padding.
     """
-    if not isinstance(document_ids, Tensor) or document_ids.is_floating_point() or document_ids.dtype == torch.bool:
+    if not _is_integers(document_ids):
         raise TypeError(f"document_ids must be a tensor of integers, not {_described(document_ids)}")
     if document_ids.ndim != 2:
         raise ValueError(f"document_ids has shape {tuple(document_ids.shape)}: it must be (B, T)")
@@ -93,6 +94,12 @@ def _check_length(name: str, value: object) -> None:
         raise TypeError(f"{name} must be an integer, not {value!r:.60}")
     if value < 1:
         raise ValueError(f"{name} is {value}: it must be at least 1")
+
+
+def _is_integers(value: object) -> bool:
+    return isinstance(value, Tensor) and not (
+        value.is_floating_point() or value.is_complex() or value.dtype == torch.bool
+    )
 
 
 def _described(value: object) -> str:

@@ -22,6 +22,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from course_lib.layers.masks import _described, _is_integers
+
 Where = Literal["nowhere", "input", "queries and keys", "scores"]
 
 
@@ -43,7 +45,7 @@ class PositionScheme(nn.Module):
         q: Float[Tensor, "B H T K"],
         k: Float[Tensor, "B G S K"],
         query_positions: Int[Tensor, "*b T"],
-        key_positions: Int[Tensor, "*b S"],
+        key_positions: Int[Tensor, "*c S"],
     ) -> Float[Tensor, "*h T S"] | None:
         """What is added to the scores (already divided by √K), broadcastable to (B, H, T, S); None for nothing."""
         return None
@@ -78,9 +80,8 @@ class Sinusoidal(PositionScheme):
         self.width, self.base = width, base
 
     def add(self, x: Float[Tensor, "B T D"], positions: Int[Tensor, "*b T"]) -> Float[Tensor, "B T D"]:
-        _check_fits(x, positions, length_at=-2)
-        if x.shape[-1] != self.width:
-            raise ValueError(f"x has width {x.shape[-1]}, but these positions were made for {self.width}")
+        _check_fits(x, positions)
+        _check_width("width", x, self.width)
         return x + sinusoids(positions, self.width, base=self.base, dtype=_at_least_float32(x)).to(x.dtype)
 
 
@@ -98,7 +99,8 @@ class Learned(PositionScheme):
 
     def add(self, x: Float[Tensor, "B T D"], positions: Int[Tensor, "*b T"]) -> Float[Tensor, "B T D"]:
         """Raises ValueError for a position below 0 or beyond the last one that has a vector."""
-        _check_fits(x, positions, length_at=-2)
+        _check_fits(x, positions)
+        _check_width("width", x, self.table.embedding_dim)
         max_length = self.table.num_embeddings
         if not torch.compiler.is_compiling():
             lowest, highest = positions.aminmax()
@@ -107,7 +109,7 @@ class Learned(PositionScheme):
                     f"positions run from {lowest} to {highest}, but only 0 to {max_length - 1} were learned: "
                     f"shorten the text, or choose a scheme that has no last position"
                 )
-        return x + self.table(positions)
+        return x + self.table(positions.long())  # int8 is a position too
 
 
 # --- queries and keys are turned -------------------------------------------------------------------------------------
@@ -131,7 +133,7 @@ def rotate(
     """
     if pairing not in ("half-split", "interleaved"):
         raise ValueError(f"pairing is {pairing!r}: it must be 'half-split' or 'interleaved'")
-    _check_fits(x, positions, length_at=-2)
+    _check_fits(x, positions)
     angles = _angles(positions, x.shape[-1], base, _at_least_float32(x))
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     if pairing == "half-split":
@@ -144,7 +146,7 @@ def rotate(
 def to_half_split(weight: Float[Tensor, "*n D"], heads: int) -> Float[Tensor, "*n D"]:
     """Rows (or a bias) of a query or key projection, re-ordered from interleaved to half-split pairs in each head.
 
-    The last dimension but one, or the only one, is heads × K. With it, scores do not change: queries and keys are
+    Its first dimension is heads × K. With it, scores do not change: queries and keys are
     permuted alike. ``to_interleaved`` is the inverse.
     """
     return _reorder(weight, heads, lambda rows: rows.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1, 2))
@@ -168,8 +170,7 @@ class Rotary(PositionScheme):
         self.head_width, self.base, self.pairing = head_width, base, pairing
 
     def turn(self, x: Float[Tensor, "B H T K"], positions: Int[Tensor, "*b T"]) -> Float[Tensor, "B H T K"]:
-        if x.shape[-1] != self.head_width:
-            raise ValueError(f"x has head width {x.shape[-1]}, but these positions were made for {self.head_width}")
+        _check_width("head width", x, self.head_width)
         if positions.ndim == 2:
             positions = positions[:, None, :]  # the same for all heads
         return rotate(x, positions, base=self.base, pairing=self.pairing)
@@ -195,23 +196,22 @@ class ALiBi(PositionScheme):
     """Attention with linear biases: each head subtracts its slope times the distance. Nothing is learned."""
 
     where: ClassVar[Where] = "scores"
-    slopes: Tensor
 
     def __init__(self, heads: int) -> None:
         super().__init__()
-        self.register_buffer("slopes", alibi_slopes(heads), persistent=False)
+        self.slopes = alibi_slopes(heads)  # no buffer: .half() would round it
 
     def bias(
         self,
         q: Float[Tensor, "B H T K"],
         k: Float[Tensor, "B G S K"],
         query_positions: Int[Tensor, "*b T"],
-        key_positions: Int[Tensor, "*b S"],
+        key_positions: Int[Tensor, "*c S"],
     ) -> Float[Tensor, "*h T S"]:
         """The paper is causal; to both sides, distance is |t - s|. In half precision large biases are rounded."""
         _check_heads(q, len(self.slopes))
         distance = _distances(query_positions, key_positions).abs()
-        return (-self.slopes[:, None, None].float() * distance[..., None, :, :]).to(q.dtype)
+        return (-self.slopes.to(q.device)[:, None, None] * distance[..., None, :, :]).to(q.dtype)
 
 
 def t5_buckets(
@@ -223,6 +223,9 @@ def t5_buckets(
     last one takes everything beyond. ``bidirectional`` (the encoder): the upper half is for keys *after* the query.
     Otherwise (the decoder) those, which a causal mask hides anyway, fall into bucket 0.
     """
+    _check_positions("distance", distance)
+    _check_buckets(bidirectional, buckets, max_distance)
+    distance = distance.long()
     if bidirectional:
         buckets //= 2
         start, distance = torch.where(distance < 0, buckets, 0), distance.abs()
@@ -242,13 +245,7 @@ class T5Bias(PositionScheme):
     def __init__(self, heads: int, *, bidirectional: bool, buckets: int = 32, max_distance: int = 128) -> None:
         super().__init__()
         _check_at_least_one("heads", heads)
-        exact = buckets // 2 // (2 if bidirectional else 1)
-        if buckets % 2 or exact < 1:
-            raise ValueError(f"buckets is {buckets}: it must be even, and at least {4 if bidirectional else 2}")
-        if max_distance <= exact:
-            raise ValueError(
-                f"max_distance is {max_distance}: it must be above {exact}, the distances with their own bucket"
-            )
+        _check_buckets(bidirectional, buckets, max_distance)
         self.bidirectional, self.buckets, self.max_distance = bidirectional, buckets, max_distance
         self.table = nn.Embedding(buckets, heads)
 
@@ -257,7 +254,7 @@ class T5Bias(PositionScheme):
         q: Float[Tensor, "B H T K"],
         k: Float[Tensor, "B G S K"],
         query_positions: Int[Tensor, "*b T"],
-        key_positions: Int[Tensor, "*b S"],
+        key_positions: Int[Tensor, "*c S"],
     ) -> Float[Tensor, "*h T S"]:
         _check_heads(q, self.table.embedding_dim)
         bucket = t5_buckets(
@@ -282,6 +279,8 @@ class TransformerXL(PositionScheme):
     def __init__(self, width: int, heads: int, head_width: int) -> None:
         super().__init__()
         _check_even("width", width)
+        _check_at_least_one("heads", heads)
+        _check_at_least_one("head_width", head_width)
         self.width = width
         self.u = nn.Parameter(torch.zeros(heads, head_width))
         self.v = nn.Parameter(torch.zeros(heads, head_width))
@@ -292,10 +291,11 @@ class TransformerXL(PositionScheme):
         q: Float[Tensor, "B H T K"],
         k: Float[Tensor, "B G S K"],
         query_positions: Int[Tensor, "*b T"],
-        key_positions: Int[Tensor, "*b S"],
+        key_positions: Int[Tensor, "*c S"],
     ) -> Float[Tensor, "B H T S"]:
         heads, head_width = self.u.shape
         _check_heads(q, heads)
+        _check_width("head width", q, head_width)
         distance = _distances(query_positions, key_positions)
         first, last = int(distance.min()), int(distance.max())
         every = torch.arange(first, last + 1, device=q.device)  # N distances, each projected once
@@ -315,6 +315,8 @@ def _angles(positions: Int[Tensor, "*b T"], width: int, base: float, dtype: torc
     """positions × base^(-2i / width), i = 0, 1, ... A stored table would be rounded by ``.half()``; this is not."""
     _check_even("width", width)
     _check_positions("positions", positions)
+    if not base > 0:
+        raise ValueError(f"base is {base}: it must be above 0, as 10_000")
     speeds = base ** (-torch.arange(0, width, 2, device=positions.device, dtype=dtype) / width)
     return positions.unsqueeze(-1).to(dtype) * speeds
 
@@ -326,10 +328,11 @@ def _at_least_float32(x: Tensor) -> torch.dtype:
 def _distances(query_positions: Tensor, key_positions: Tensor) -> Int[Tensor, "*b T S"]:
     _check_positions("query_positions", query_positions)
     _check_positions("key_positions", key_positions)
-    return query_positions.unsqueeze(-1) - key_positions.unsqueeze(-2)
+    return query_positions.long().unsqueeze(-1) - key_positions.long().unsqueeze(-2)
 
 
 def _reorder(weight: Tensor, heads: int, order: Callable[[Tensor], Tensor]) -> Tensor:
+    _check_at_least_one("heads", heads)
     rows = weight.shape[0]
     if rows % (2 * heads):
         raise ValueError(f"weight has {rows} rows: they must be heads ({heads}) times an even head width")
@@ -337,23 +340,41 @@ def _reorder(weight: Tensor, heads: int, order: Callable[[Tensor], Tensor]) -> T
 
 
 def _check_positions(name: str, positions: object) -> None:
-    if not isinstance(positions, Tensor) or positions.is_floating_point() or positions.dtype == torch.bool:
-        described = f"a tensor of {positions.dtype}" if isinstance(positions, Tensor) else f"{positions!r:.60}"
-        raise TypeError(f"{name} must be a tensor of integers, as torch.arange(T), not {described}")
+    if not _is_integers(positions):
+        raise TypeError(f"{name} must be a tensor of integers, as torch.arange(T), not {_described(positions)}")
 
 
-def _check_fits(x: Tensor, positions: object, length_at: int) -> None:
+def _check_fits(x: Tensor, positions: object) -> None:
+    """(T) or (B, T) positions for ``x`` of (B, T, ...); ``rotate`` takes whatever broadcasts to all but the width."""
+    if not x.is_floating_point():
+        raise TypeError(f"x is {x.dtype}: positions need floating-point numbers")
     _check_positions("positions", positions)
     assert isinstance(positions, Tensor)
     if positions.device != x.device:
         raise ValueError(f"positions are on {positions.device} and x is on {x.device}: move them to one device")
-    if positions.ndim == 0 or positions.shape[-1] != x.shape[length_at]:
-        raise ValueError(f"positions has shape {tuple(positions.shape)}: x has {x.shape[length_at]} positions")
+    sizes, wanted = tuple(positions.shape), tuple(x.shape[:-1])
+    broadcasts = all(a in (1, b) for a, b in zip(sizes[::-1], wanted[::-1], strict=False))
+    if not (0 < len(sizes) <= len(wanted) and broadcasts and sizes[-1] == wanted[-1] > 0):
+        raise ValueError(f"positions has shape {sizes}, but x has {tuple(x.shape)}: it must be (T) or (B, T)")
 
 
 def _check_heads(q: Tensor, heads: int) -> None:
     if q.shape[-3] != heads:
         raise ValueError(f"q has {q.shape[-3]} heads, but these positions were made for {heads}")
+
+
+def _check_width(name: str, x: Tensor, width: int) -> None:
+    if x.shape[-1] != width:
+        raise ValueError(f"x has {name} {x.shape[-1]}, but these positions were made for {width}")
+
+
+def _check_buckets(bidirectional: bool, buckets: int, max_distance: int) -> None:
+    _check_at_least_one("buckets", buckets)
+    exact = buckets // 2 // (2 if bidirectional else 1)
+    if buckets % 2 or exact < 1:
+        raise ValueError(f"buckets is {buckets}: it must be even, and at least {4 if bidirectional else 2}")
+    if max_distance <= exact:
+        raise ValueError(f"max_distance is {max_distance}: it must be above {exact}, the distances with a bucket each")
 
 
 def _check_even(name: str, value: object) -> None:

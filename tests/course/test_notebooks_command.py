@@ -235,14 +235,23 @@ def test_the_command_runs_every_stored_notebook_inside_the_environment(
     monkeypatch.setattr(house, "run", fake_run)
     monkeypatch.setenv("COURSE_SCALE", "gpu")
     assert house.notebooks([], use_current=False) == 0
-    command, env = calls[0]
+    assert calls[0][0][1:] == ["-m", "course_lib.workshop.exercises.release"]
+    command, env = calls[1]
     assert command[:3] == ["python with ('test',)", "-m", "course_lib.workshop.notebooks"]
     stored = [Path(path).relative_to(house.ROOT).as_posix() for path in command[3:]]
-    assert stored == ["notebooks/00_a.ipynb", "notebooks/01_b.ipynb", "exercises/solutions/00_a.ipynb"]
+    assert stored == [
+        "notebooks/00_a.ipynb",
+        "notebooks/01_b.ipynb",
+        "exercises/00_a.ipynb",
+        "exercises/solutions/00_a.ipynb",
+    ]
     assert env["COURSE_SCALE"] == "laptop", "stored outputs are those of the laptop's size"
     assert env["TQDM_DISABLE"] == "1"
+    assert Path(env["COURSE_STATE"]) not in (house.STATE, house.ROOT), (
+        "what is stored depends on the learner's progress"
+    )
     house.notebooks(["one.ipynb"], use_current=False)
-    assert calls[1][0][3:] == [str(Path("one.ipynb").resolve())]
+    assert calls[3][0][3:] == [str(Path("one.ipynb").resolve())]
 
 
 def test_a_course_without_notebooks_is_an_error(house: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

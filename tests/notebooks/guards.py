@@ -25,7 +25,7 @@ MOST_LINES = 20
 LEAST_COMPARED = 0.85  # of the code cells that have outputs
 IMAGES = ("image/png", "image/jpeg", "image/gif", "image/svg+xml")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-CELL_METADATA = {"tags", "jupyter"}  # "jupyter" folds a cell's source
+CELL_METADATA = {"tags", "jupyter", "nbgrader"}  # "jupyter" folds a cell's source; "nbgrader" says what is graded
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 NOTHING = ast.Module(body=[], type_ignores=[])
 IGNORE, RAISES = "nbval-ignore-output", "raises-exception"
@@ -53,8 +53,8 @@ def read(path: Path, root: Path) -> Page:
 
 
 def stored_notebooks(root: Path) -> list[Path]:
-    """Every notebook whose outputs are stored and compared: the chapters and the solutions."""
-    found = [*(root / "notebooks").rglob("*.ipynb"), *(root / "exercises" / "solutions").rglob("*.ipynb")]
+    """Every notebook whose outputs are stored and compared: the chapters, the exercises and their solutions."""
+    found = [path for folder in ("notebooks", "exercises") for path in (root / folder).rglob("*.ipynb")]
     return sorted(path for path in found if ".ipynb_checkpoints" not in path.parts)
 
 

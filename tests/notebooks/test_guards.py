@@ -546,9 +546,9 @@ def test_only_cells_with_outputs_count_as_compared_or_not(repository):
     assert guards.compared([]) == (0, 0)
 
 
-def test_the_stored_notebooks_are_the_chapters_and_the_solutions_wherever_they_lie(tmp_path):
-    wanted = ["exercises/solutions/00.ipynb", "notebooks/00.ipynb", "notebooks/zh/00.ipynb"]
-    others = ["exercises/00.ipynb", "notebooks/.ipynb_checkpoints/00.ipynb", "tests/x.ipynb", "notebooks/x.md"]
+def test_the_stored_notebooks_are_the_chapters_and_the_exercises_wherever_they_lie(tmp_path):
+    wanted = ["exercises/00.ipynb", "exercises/solutions/00.ipynb", "notebooks/00.ipynb", "notebooks/zh/00.ipynb"]
+    others = ["notebooks/.ipynb_checkpoints/00.ipynb", "tests/x.ipynb", "notebooks/x.md"]
     for name in wanted + others:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
