@@ -22,10 +22,11 @@ SOLUTIONS = sorted((ROOT / "exercises" / "solutions").glob("*.ipynb"))
 
 def nbgrader(course: Path, *arguments: str) -> str:
     state = course.parent / "state"
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # nbgrader calls alembic by name
     done = subprocess.run(
         [sys.executable, "-m", "nbgrader", *arguments],
         cwd=course,
-        env=os.environ | {"COURSE_STATE": str(state), "COURSE_SCALE": "laptop", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PATH": path, "COURSE_STATE": str(state), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=900,
@@ -62,7 +63,9 @@ def test_nbgrader_releases_the_same_notebook_cell_by_cell(course: Path, path: Pa
         assert mine.get("outputs", []) == their.get("outputs", []) == []
 
 
-def test_one_right_one_wrong_and_one_untouched_answer_get_the_points_they_deserve(course: Path) -> None:
+def test_one_right_one_wrong_and_one_untouched_answer_get_the_points_they_deserve(
+    course: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = SOLUTIONS[0]
     solution = {grade_id(cell): cell for cell in nbformat.read(path, as_version=4).cells if grade_id(cell)}
     notebook = nbformat.read(course / "release" / path.stem / path.name, as_version=4)
@@ -77,6 +80,7 @@ def test_one_right_one_wrong_and_one_untouched_answer_get_the_points_they_deserv
     submitted.mkdir(parents=True)
     nbformat.write(notebook, submitted / path.name)
     nbgrader(course, "autograde", path.stem, "--create")
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     with api.Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
         graded = gradebook.find_submission_notebook(path.stem, path.stem, "ada")
         points = {grade.name: (grade.auto_score, grade.max_score) for grade in graded.grades}

@@ -245,7 +245,7 @@ def test_an_error_inside_of_what_the_answer_returned_is_the_learners(verdict_of:
 
 def test_the_line_shown_is_the_learners_own_and_not_that_of_a_library() -> None:
     def scores(q, k):
-        return torch.nn.functional.cosine_similarity(q, "k")
+        return torch.nn.functional.cosine_similarity(q, "k")  # type: ignore[arg-type]
 
     assert "return torch.nn.functional.cosine_similarity(" in str(check("scores", scores))
 
@@ -254,7 +254,7 @@ def test_the_line_shown_is_the_learners_own_and_not_that_of_a_library() -> None:
 
 
 def test_a_bug_in_a_step_is_ours_and_can_be_reported() -> None:
-    line = catalogue.chapter_module("90").breaks.__code__.co_firstlineno + 1  # type: ignore[attr-defined]
+    line = catalogue.chapter_module("90").breaks.__code__.co_firstlineno + 1
     assert str(check("broken_step", 1)) == (
         "? the check itself failed. This is a fault of the course and not yours: go on with another exercise\n"
         f"    please report: broken_step: ZeroDivisionError: division by zero (chapter_90.py, line {line})"
@@ -264,14 +264,14 @@ def test_a_bug_in_a_step_is_ours_and_can_be_reported() -> None:
 
 def test_a_bug_in_a_step_that_called_the_learner_before_is_ours_too(monkeypatch: pytest.MonkeyPatch) -> None:
     chapter = catalogue.chapter_module("90")
-    broken: Step = chapter.breaks  # type: ignore[attr-defined]
+    broken: Step = chapter.breaks
 
     def calls_then_breaks(answer: Answer) -> None:
         answer(torch.ones(1, 2), torch.ones(1, 2))
         broken(answer)
 
     calls_then_breaks.__code__ = calls_then_breaks.__code__.replace(co_filename=str(chapter.__file__))
-    [exercise] = [exercise for exercise in chapter.EXERCISES if exercise.name == "scores"]  # type: ignore[attr-defined]
+    [exercise] = [exercise for exercise in chapter.EXERCISES if exercise.name == "scores"]
     changed = type(exercise)("scores", 5, 1, "1", [calls_then_breaks])
     assert judge("90", changed, scaled).state == "ours"
     assert judge("90", changed, lambda q, k: 1 / 0).state == "raised"
