@@ -265,20 +265,6 @@ BUGS = [
         TOKENIZERS,
     ),
     Bug(
-        "the mask lets a token look ahead",
-        "course_lib/data/batches.py",
-        "same_document.tril()",
-        "same_document",
-        BATCHES,
-    ),
-    Bug(
-        "attention reaches from one document into the next",
-        "course_lib/data/batches.py",
-        "same_document = document_ids[:, :, None] == document_ids[:, None, :]",
-        "same_document = document_ids[:, :, None] >= document_ids[:, None, :]",
-        BATCHES,
-    ),
-    Bug(
         "windows predict the token they see",
         "course_lib/data/batches.py",
         "corpus[1:].unfold(0, length, step)",
