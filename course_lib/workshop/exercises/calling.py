@@ -44,12 +44,12 @@ _NOT_THE_LEARNERS = [
 class Wrong(Exception):
     """The answer is wrong, and this is how: the name of a mistake, and values for the placeholders in its text.
 
-    ``variant`` chooses another text of the same mistake.
+    ``variant`` is the name of another text for the same mistake.
     """
 
     def __init__(self, name: str, *, variant: str = "", **values: object) -> None:
         super().__init__(name)
-        self.name, self.text, self.values = name, variant or name, values
+        self.name, self.variant, self.values = name, variant or name, values
 
 
 class OutOfTimeError(BaseException):
@@ -158,11 +158,11 @@ def is_learners(error: BaseException, chapter_file: str) -> bool:
 
 def learners_line(error: BaseException, chapter_file: str) -> LearnersLine | None:
     """The last line of the learner's own that an exception passed through, or None."""
-    lines = [(code, line) for code, line in frames_of(error.__traceback__) if _wrote_it(code, chapter_file)]
-    if not lines:
-        return None
-    code, number = lines[-1]
-    return LearnersLine(number, linecache.getline(code.co_filename, number).strip())
+    found = None
+    for code, number in frames_of(error.__traceback__):
+        if _wrote_it(code, chapter_file) and (text := linecache.getline(code.co_filename, number).strip()):
+            found = LearnersLine(number, text)
+    return found
 
 
 def is_untouched_stub(error: BaseException) -> bool:

@@ -94,10 +94,12 @@ def hint_texts(number: str, name: str) -> list[str]:
     return list(_find(f"chapter_{number}", name, "hints") or [])
 
 
-def mistake_texts(number: str, name: str, key: str, values: Mapping[str, object]) -> tuple[str, str, bool]:
+def mistake_texts(
+    number: str, name: str, key: str, variant: str, values: Mapping[str, object]
+) -> tuple[str, str, bool]:
     """What was seen, the idea that leads on, and whether these are the exercise's own texts, not the general ones."""
-    own = _find(f"chapter_{number}", name, "mistakes", key)
-    found = own or _find("general", "mistakes", key)
+    own = _find(f"chapter_{number}", name, "mistakes", variant) or _find(f"chapter_{number}", name, "mistakes", key)
+    found = own or _find("general", "mistakes", variant)
     if not isinstance(found, Mapping):
         return key, "", False
     return fill(str(found.get("saw", key)), values), fill(str(found.get("idea", "")), values), bool(own)

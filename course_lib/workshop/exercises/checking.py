@@ -129,8 +129,8 @@ def _verdict(chapter: str, exercise: Exercise, walk: _Walk, run: SafeRun) -> Ver
         lines.append(general_text("printed_more", count=more))
     printed: dict[str, Any] = {"printed": lines, "printed_label": general_text("labels", "printed")}
 
-    def wrong(mistake: str, text: str, values: dict[str, Any], state: str = "wrong", **extra: str) -> Verdict:
-        saw, idea, own = catalogue.mistake_texts(chapter, exercise.name, text, _in_words(values))
+    def wrong(mistake: str, variant: str, values: dict[str, Any], state: str = "wrong", **extra: str) -> Verdict:
+        saw, idea, own = catalogue.mistake_texts(chapter, exercise.name, mistake, variant, _in_words(values))
         details = [(general_text("labels", "saw"), saw), *extra.items()]
         if walk.answer.inputs and not own:
             details.append((general_text("labels", "for"), inputs_in_words(walk.answer.inputs)))
@@ -148,7 +148,7 @@ def _verdict(chapter: str, exercise: Exercise, walk: _Walk, run: SafeRun) -> Ver
         summary = general_text("right", title=catalogue.title_text(chapter, exercise.name))
         return Verdict(exercise.name, "right", "", steps, summary, **printed)
     if isinstance(error, Wrong):
-        return wrong(error.name, error.text, error.values)
+        return wrong(error.name, error.variant, error.values)
     chapter_file = str(catalogue.chapter_module(chapter).__file__)
     if calling.is_learners(error, chapter_file):
         if calling.is_untouched_stub(error):
@@ -160,8 +160,8 @@ def _verdict(chapter: str, exercise: Exercise, walk: _Walk, run: SafeRun) -> Ver
         line = calling.learners_line(error, chapter_file)
         values = {"error": type(error).__name__, "message": _message(error)}
         extra = {general_text("labels", "line", number=line.number): line.text} if line else {}
-        text = "endless_recursion" if isinstance(error, RecursionError) else "raised"
-        return wrong("raised", text, values, state="raised", **extra)
+        variant = "endless_recursion" if isinstance(error, RecursionError) else "raised"
+        return wrong("raised", variant, values, state="raised", **extra)
     return _ours(exercise.name, error, steps=steps, **printed)
 
 

@@ -95,8 +95,6 @@ def _items(got: set[Any], want: set[Any], place: str) -> Wrong | None:
 
 def _numbers(got: Any, want: Any, tolerance: float | None, place: str) -> Wrong | None:
     got, want = (value.item() if isinstance(value, np.generic) else value for value in (got, want))
-    if isinstance(got, complex) or isinstance(want, complex):
-        return None if abs(got - want) <= (tolerance or 1e-4) * max(1.0, abs(want)) else _other(got, place)
     got, want = (value if isinstance(value, int) else float(value) for value in (got, want))
     if got == want or (math.isnan(got) and math.isnan(want)):
         return None
@@ -164,7 +162,7 @@ def in_short(value: Any) -> str:
     if isinstance(value, set | frozenset):  # in an order that does not change from run to run
         text = f"{{{', '.join(sorted(map(repr, value)))}}}" if value else "set()"
     else:
-        text = getattr(value, "__name__", "") or re.sub(r"\n\s*", " ", without_addresses(repr(value)))
+        text = str(getattr(value, "__name__", "")) or re.sub(r"\n\s*", " ", without_addresses(repr(value)))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -18,6 +18,10 @@ from course_lib.workshop.exercises.catalogue import general_text
 from course_lib.workshop.exercises.verdicts import STATE_MARKS, Shown, boxed
 
 WAIT_SECONDS = 5.0  # for another notebook that is writing
+_NO_DAMAGE = {
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY),
+    *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN),
+}
 
 T = TypeVar("T")
 Row = tuple[str, str, str, str, str]
@@ -77,9 +81,9 @@ def _with_file(work: Callable[[sqlite3.Connection], T]) -> tuple[T | None, str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             return _in_transaction(path, work), ""
-        except sqlite3.OperationalError:  # locked, full, not writable: nothing that a new file would mend
-            raise
-        except sqlite3.DatabaseError:
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_DAMAGE:  # nothing that a new file would mend
+                raise
             aside = _set_aside(path)
             return _in_transaction(path, work), general_text("progress", "damaged", file=aside.name)
     except (OSError, sqlite3.Error):

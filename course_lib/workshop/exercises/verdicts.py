@@ -6,7 +6,7 @@ The plain text stands beside the HTML in every stored output, and both are the s
 import html
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 STATE_MARKS = {"not_started": "○", "raised": "!", "wrong": "✗", "right": "✓", "ours": "?"}
 _COLOURS = {
@@ -46,7 +46,7 @@ class Verdict(Shown):
     mistake: str = ""
     steps: Sequence[tuple[str, str]] = ()
     summary: str = ""
-    details: Sequence[tuple[str, str]] = field(default=())
+    details: Sequence[tuple[str, str]] = ()
     printed: Sequence[str] = ()
     printed_label: str = ""
 
@@ -95,4 +95,5 @@ def code_block(text: str) -> str:
 
 def marked_up(text: str) -> str:
     """Escaped text in which `code` is code."""
-    return re.sub(r"`([^`\n]+)`", r'<code style="background:none;color:inherit">\1</code>', html.escape(text))
+    code = r'<code style="background:none;color:inherit;font-weight:bold">\1</code>'
+    return re.sub(r"`([^`\n]+)`", code, html.escape(text))

@@ -345,6 +345,14 @@ def test_a_language_that_does_not_exist_is_english(monkeypatch: pytest.MonkeyPat
     assert "exactly the answer" in str(check("scores", never_divided))
 
 
+def test_an_exercise_may_have_its_own_words_for_a_general_mistake(engine: Path) -> None:
+    path = engine / "texts" / "en" / "chapter_90.toml"
+    path.write_text(path.read_text("utf-8").replace("mistakes.percent", "mistakes.unknown"), "utf-8")
+    assert "saw : per cent\n    idea: a probability lies between 0 and 1. Chapter 90, section 1" in str(
+        check("chance", 0.3)
+    )
+
+
 # --- grading ---------------------------------------------------------------------------------------------------------
 
 

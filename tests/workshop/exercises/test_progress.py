@@ -141,6 +141,13 @@ def replace_by_text(path: Path) -> None:
     path.write_text("no database at all " * 500)
 
 
+def garble_a_text(path: Path) -> None:
+    """Damage that SQLite does not see: the text is no longer UTF-8."""
+    data = path.read_bytes()
+    assert data.count(b"scores") > 0
+    path.write_bytes(data.replace(b"scores", b"\xffcores"))
+
+
 @pytest.mark.parametrize("damage", [truncate, overwrite_the_middle, replace_by_text])
 def test_a_damaged_file_is_set_aside_and_begun_anew(file: Path, damage: object) -> None:
     damage(file)  # type: ignore[operator]
@@ -151,6 +158,21 @@ def test_a_damaged_file_is_set_aside_and_begun_anew(file: Path, damage: object) 
     assert all_kept() == ({"chance": Kept("right", 0)}, "")
     replace_by_text(file)
     assert "progress.damaged-2.sqlite3" in str(progress())
+
+
+def test_a_name_that_is_no_text_any_more_is_damage_too(file: Path) -> None:
+    garble_a_text(file)
+    assert "progress.damaged-1.sqlite3" in str(progress())
+    assert all_kept() == ({}, "")
+
+
+def test_a_file_with_another_table_is_set_aside(file: Path) -> None:
+    file.unlink()
+    with sqlite3.connect(file) as database:
+        database.execute("CREATE TABLE exercises (id INTEGER)")
+    database.close()
+    assert "progress.damaged-1.sqlite3" in str(check("chance", 0.25))
+    assert all_kept()[0] == {"chance": Kept("right", 0)}
 
 
 def test_an_empty_file_is_begun_anew(file: Path) -> None:
