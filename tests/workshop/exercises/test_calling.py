@@ -38,6 +38,14 @@ def swallows_a_few() -> None:
                 pass
 
 
+def swallows_exceptions() -> None:
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        with contextlib.suppress(Exception):
+            while time.monotonic() < until:
+                pass
+
+
 def sleeps() -> None:
     time.sleep(1.5)
 
@@ -54,7 +62,7 @@ def no_thread_stays() -> Iterator[None]:
     assert set(threading.enumerate()) <= before
 
 
-@pytest.mark.parametrize("work", [forever, swallows_a_few])
+@pytest.mark.parametrize("work", [forever, swallows_exceptions, swallows_a_few])
 def test_what_never_ends_is_stopped_at_the_deadline(work: Any, no_thread_stays: None) -> None:
     started = time.monotonic()
     run = run_safely(work, 0.2)

@@ -149,6 +149,7 @@ def test_a_coarse_dtype_has_a_coarse_tolerance_and_a_fine_one_a_fine() -> None:
     assert compare_answers(T * 1.002, T) is not None
     assert compare_answers(T * 1.00003, T) is None
     assert compare_answers(T.double() * 1.00003, T.double()) is not None
+    assert compare_answers(T * 1.00003, T.double()) is None, "the coarser of two dtypes sets the tolerance"
 
 
 class Odd:

@@ -137,6 +137,12 @@ def overwrite_the_middle(path: Path) -> None:
         file.write(b"\xff" * 3000)
 
 
+def overwrite_a_page_that_is_not_needed_now(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4 * 4096)
+        file.write(b"\xff" * 3000)
+
+
 def replace_by_text(path: Path) -> None:
     path.write_text("no database at all " * 500)
 
@@ -148,7 +154,9 @@ def garble_a_text(path: Path) -> None:
     path.write_bytes(data.replace(b"scores", b"\xffcores"))
 
 
-@pytest.mark.parametrize("damage", [truncate, overwrite_the_middle, replace_by_text])
+@pytest.mark.parametrize(
+    "damage", [truncate, overwrite_the_middle, overwrite_a_page_that_is_not_needed_now, replace_by_text]
+)
 def test_a_damaged_file_is_set_aside_and_begun_anew(file: Path, damage: object) -> None:
     damage(file)  # type: ignore[operator]
     damaged = file.read_bytes()
