@@ -603,7 +603,7 @@ def steps_of_test(python: str, extra_arguments: Sequence[str]) -> list[Step]:
 
 
 def test(extra_arguments: Sequence[str], use_current: bool) -> int:
-    """Runs every step to the end, says what each took, and returns 1 if any failed."""
+    """The README's test command: every step, or pytest alone with its arguments."""
     python, env = python_and_environment(TESTING, use_current)
     (STATE / "reports").mkdir(parents=True, exist_ok=True)
     with same_everywhere(env) as env:
@@ -611,6 +611,7 @@ def test(extra_arguments: Sequence[str], use_current: bool) -> int:
 
 
 def run_steps(steps: Sequence[Step], env: dict[str, str]) -> int:
+    """Runs every step to the end, says what each took, and returns 1 if any failed."""
     lines, passed, failed, skipped, begun = [], 0, 0, 0, time.monotonic()
     for number, step in enumerate(steps, 1):
         say(f"\n==== {number}/{len(steps)} {step.name}")

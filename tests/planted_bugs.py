@@ -550,8 +550,8 @@ BUGS = [
     Bug(
         "keys and values are swapped",
         _A,
-        "        q, k, v = self._split(self.qkv(x), ",
-        "        q, v, k = self._split(self.qkv(x), ",
+        "  # by the same angles\n",
+        "\n        k, v = v, k\n",
         ATTENTION,
     ),
     Bug(
@@ -564,8 +564,8 @@ BUGS = [
     Bug(
         "keys are not turned",
         _A,
-        "q, k = self.positions.turn(q, positions), self.positions.turn(k, positions)",
-        "q = self.positions.turn(q, positions)",
+        "q, k = self.positions.turn(qk, positions).split([self.heads, self.kv_heads], dim=1)",
+        "q, k = qk.split([self.heads, self.kv_heads], dim=1); q = self.positions.turn(q, positions)",
         ATTENTION,
     ),
     Bug(
@@ -777,7 +777,7 @@ BUGS = [
         "power = heads",
         POSITIONS,
     ),
-    Bug("ALiBi rewards distance", _P, "(-self.slopes.to(q.device)", "(self.slopes.to(q.device)", POSITIONS),
+    Bug("ALiBi rewards distance", _P, "(-self.slopes[:, None, None]", "(self.slopes[:, None, None]", POSITIONS),
     Bug(
         "ALiBi rewards keys that come later",
         _P,
@@ -1093,8 +1093,8 @@ BUGS = [
     Bug(
         "a file that another notebook holds is set aside as damaged",
         "course_lib/workshop/exercises/keeping.py",
-        "    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY),\n",
-        "    *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY),\n",
+        '_TROUBLES = "BUSY LOCKED PERM',
+        '_TROUBLES = "PERM',
         ("tests/workshop/exercises/test_progress.py",),
     ),
     Bug(

@@ -20,6 +20,8 @@ import torch
 from jaxtyping import Bool, Int, Integer
 from torch import Tensor
 
+from course_lib.arguments import check_at_least_one, holds_integers
+
 IGNORE = -100  # the target that a loss leaves out: the default ignore_index of torch.nn.functional.cross_entropy
 
 Ids = Integer[Tensor, "_"] | Integer[numpy.ndarray, "_"] | Sequence[int]  # one dimension, of any length
@@ -54,10 +56,10 @@ def next_token_windows(
     copied, whatever the stride, and the dtype stays (``.long()`` a batch of it if ids are stored small). Ids at the end
     that fill no window are left out; ``epoch_windows`` keeps them.
     """
-    _check_size("length", length)
+    check_at_least_one("length", length)
     corpus = _checked_corpus(ids, needed=length + 1)
     step = length if stride is None else stride
-    _check_size("stride", step)
+    check_at_least_one("stride", step)
     if step > length:
         raise ValueError(f"stride is {step}: more than length ({length}) would leave ids out between two windows")
     return corpus[:-1].unfold(0, length, step), corpus[1:].unfold(0, length, step)
@@ -67,8 +69,8 @@ def sample_windows(
     ids: Ids, length: int, batch_size: int, generator: torch.Generator
 ) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]:
     """A batch of inputs and targets from random places; each place of the text is equally likely."""
-    _check_size("length", length)
-    _check_size("batch_size", batch_size)
+    check_at_least_one("length", length)
+    check_at_least_one("batch_size", batch_size)
     corpus = _checked_corpus(ids, needed=length + 1)
     if not isinstance(generator, torch.Generator):
         raise TypeError(
@@ -88,8 +90,8 @@ def epoch_windows(
     with ``pad_id`` (any id will do: a causal model cannot look ahead to it) and targets ``IGNORE``; the last batch may
     have fewer rows.
     """
-    _check_size("length", length)
-    _check_size("batch_size", batch_size)
+    check_at_least_one("length", length)
+    check_at_least_one("batch_size", batch_size)
     _check_id("pad_id", pad_id)
     corpus = _checked_corpus(ids, needed=2)
     windows = -(-(len(corpus) - 1) // length)  # rounded up
@@ -134,7 +136,7 @@ def pack_documents(documents: Iterable[Ids], length: int, eos_id: int) -> Packed
     Rows come out in the order of the documents they begin with. The rest of a row is ``eos_id`` without targets,
     ``document_ids`` -1.
     """
-    _check_size("length", length)
+    check_at_least_one("length", length)
     _check_id("eos_id", eos_id)
     pieces = []  # (document, ids, targets)
     for number, document in enumerate(_checked_sequences("documents", documents)):
@@ -179,7 +181,7 @@ def row_batches(batch: SomeBatch, batch_size: int, generator: torch.Generator | 
 
     With a generator they come in random order.
     """
-    _check_size("batch_size", batch_size)
+    check_at_least_one("batch_size", batch_size)
     order = _order(len(batch.ids), generator)
     return (type(batch)(*(tensor[rows] for tensor in batch)) for rows in order.split(batch_size))
 
@@ -201,26 +203,11 @@ def _rows_from(corpus: Tensor, starts: Tensor, size: int) -> Tensor:
     return corpus[_positions(starts, size).clamp(max=len(corpus) - 1)].long()
 
 
-def _check_size(name: str, value: object) -> None:
-    if type(value) is not int:
-        raise TypeError(f"{name} must be an integer, not {value!r:.60}")
-    if value < 1:
-        raise ValueError(f"{name} is {value}: it must be at least 1")
-
-
 def _check_id(name: str, value: object) -> None:
     if type(value) is not int:
         raise TypeError(f"{name} must be an integer, not {value!r:.60}")
     if value < 0:
         raise ValueError(f"{name} is {value}: an id is at least 0 (what a loss ignores are targets, not ids)")
-
-
-def _holds_integers(tensor: Tensor) -> bool:
-    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
-
-
-def _described(value: object) -> str:
-    return f"a tensor of {value.dtype}" if isinstance(value, Tensor) else f"{value!r:.60}"
 
 
 def _checked_ids(name: str, ids: object) -> Tensor:
@@ -235,7 +222,7 @@ def _checked_ids(name: str, ids: object) -> Tensor:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}: it must have one dimension")
     if len(tensor) == 0:
         raise ValueError(f"{name} is empty: it must hold at least one id")
-    if not _holds_integers(tensor):
+    if not holds_integers(tensor):
         raise TypeError(f"{name} must hold integers, not {tensor.dtype}")
     return tensor
 

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from course_lib.arguments import check_at_least_one, in_error_words
 from course_lib.layers.cache import KeyValueCache
-from course_lib.layers.masks import _described, causal_mask
-from course_lib.layers.positions import NoPositions, PositionScheme, _check_at_least_one, _check_fits
+from course_lib.layers.masks import causal_mask
+from course_lib.layers.positions import NoPositions, PositionScheme, _check_fits
 
 
 def attention_weights(
@@ -40,14 +41,12 @@ def attention_weights(
     if bias is not None:
         _check_bias(bias, tuple(scores.shape), q.device)
         scores = scores + bias
-    if mask is None:
-        allowed = None
-    else:
+    if mask is not None:
         _check_mask(mask, tuple(scores.shape), q.device)
         allowed = mask.any(dim=-1, keepdim=True)
         scores = scores.masked_fill(allowed & ~mask, -math.inf)  # a whole row of -inf would become 0 / 0
     weights = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
-    if allowed is not None:
+    if mask is not None:
         weights = weights.masked_fill(~allowed, 0)
     return weights.to(q.dtype)
 
@@ -132,7 +131,7 @@ class MultiHeadAttention(nn.Module):
         if head_width is not None:
             sizes["head_width"] = head_width
         for name, value in sizes.items():
-            _check_at_least_one(name, value)
+            check_at_least_one(name, value)
         if heads % kv_heads:
             raise ValueError(f"kv_heads is {kv_heads}: heads ({heads}) must be a multiple of it")
         if head_width is None:
@@ -230,8 +229,8 @@ class MultiHeadAttention(nn.Module):
             if cache is not None and cache.length:
                 positions = positions + cache.positions[..., -1:] + 1
         _check_fits(x, positions)
-        q, k, v = self._split(self.qkv(x), [self.heads, self.kv_heads, self.kv_heads])
-        q, k = self.positions.turn(q, positions), self.positions.turn(k, positions)
+        qk, v = self._split(self.qkv(x), [self.heads + self.kv_heads, self.kv_heads])
+        q, k = self.positions.turn(qk, positions).split([self.heads, self.kv_heads], dim=1)  # by the same angles
         key_positions = positions
         if cache is not None:
             cache.append(k, v, positions)
@@ -257,7 +256,7 @@ class MultiHeadAttention(nn.Module):
 
     def _check_input(self, name: str, x: Tensor) -> None:
         if not isinstance(x, Tensor) or not x.is_floating_point():
-            raise TypeError(f"{name} must be a tensor of floating-point numbers, not {_described(x)}")
+            raise TypeError(f"{name} must be a tensor of floating-point numbers, not {in_error_words(x)}")
         if x.ndim != 3 or x.shape[-1] != self.width or 0 in x.shape:
             raise ValueError(f"{name} has shape {tuple(x.shape)}: it must be (B, T, {self.width}), and not be empty")
         if x.device != self.qkv.weight.device:
@@ -273,7 +272,7 @@ def _check_alike(*tensors: Tensor, by_heads: bool = False) -> None:
     q, k, *rest = tensors
     for name, tensor in zip("qkv", tensors, strict=False):
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            raise TypeError(f"{name} must be a tensor of floating-point numbers, not {_described(tensor)}")
+            raise TypeError(f"{name} must be a tensor of floating-point numbers, not {in_error_words(tensor)}")
         if tensor.dtype != q.dtype:
             raise TypeError(f"q is {q.dtype} and {name} is {tensor.dtype}: convert one of them")
         if tensor.device != q.device:
@@ -298,13 +297,15 @@ def _check_alike(*tensors: Tensor, by_heads: bool = False) -> None:
 
 def _check_mask(mask: Tensor, scores: tuple[int, ...], device: torch.device) -> None:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        raise TypeError(f"mask must be a tensor of bool, True where attending is allowed, not {_described(mask)}")
+        raise TypeError(f"mask must be a tensor of bool, True where attending is allowed, not {in_error_words(mask)}")
     _check_broadcasts("mask", mask, scores, device)
 
 
 def _check_bias(bias: Tensor, scores: tuple[int, ...], device: torch.device) -> None:
     if not isinstance(bias, Tensor) or not bias.is_floating_point():
-        raise TypeError(f"bias must be a tensor of floating-point numbers, added to the scores, not {_described(bias)}")
+        raise TypeError(
+            f"bias must be a tensor of floating-point numbers, added to the scores, not {in_error_words(bias)}"
+        )
     _check_broadcasts("bias", bias, scores, device)
 
 

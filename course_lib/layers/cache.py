@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from course_lib.arguments import in_error_words
+
 
 class KeyValueCache:
     """Keys and values of *one* layer. A model has one for each of its layers.
@@ -90,8 +92,7 @@ class KeyValueCache:
         if self._keys is None or self._values is None or self._positions is None:
             raise ValueError("the cache is empty: append keys and values first")
         if not isinstance(rows, Tensor) or rows.dtype not in (torch.int64, torch.int32) or rows.ndim != 1:
-            described = f"{rows.dtype} with shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else f"{rows!r:.60}"
-            raise TypeError(f"rows must be a tensor of integers with one dimension, not {described}")
+            raise TypeError(f"rows must be a tensor of integers with one dimension, not {in_error_words(rows)}")
         if ((rows < 0) | (rows >= len(self._keys))).any():
             raise ValueError(f"rows must be from 0 to {len(self._keys) - 1}, but are {rows.tolist()}")
         self._keys, self._values = self._keys[rows], self._values[rows]

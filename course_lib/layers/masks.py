@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from course_lib.arguments import check_at_least_one, holds_integers, in_error_words
+
 
 def causal_mask(
     query_length: int, key_length: int | None = None, *, device: torch.device | str | None = None
@@ -31,18 +33,18 @@ def sliding_window_mask(
 
     Beltagy et al. 2020, section 3.1, look to both sides; that is this mask ``|`` its transpose.
     """
-    _check_length("window", window)
+    check_at_least_one("window", window)
     t, s = _places(query_length, key_length, device)
     return (s <= t) & (s > t - window)
 
 
 def prefix_mask(prefix_lengths: Int[Tensor, "B"], length: int) -> Bool[Tensor, "B T T"]:
     """Causal, but all see the first ``prefix_lengths[b]`` places of their row (Raffel et al. 2020, section 3.2.1)."""
-    if not _is_integers(prefix_lengths) or prefix_lengths.ndim != 1:
+    if not holds_integers(prefix_lengths) or prefix_lengths.ndim != 1:
         raise TypeError(
-            f"prefix_lengths must be a tensor of integers with one dimension, not {_described(prefix_lengths)}"
+            f"prefix_lengths must be a tensor of integers with one dimension, not {in_error_words(prefix_lengths)}"
         )
-    _check_length("length", length)
+    check_at_least_one("length", length)
     prefix_lengths = prefix_lengths.long()
     if ((prefix_lengths < 0) | (prefix_lengths > length)).any():
         raise ValueError(f"prefix_lengths must be from 0 to {length} (length), but are {prefix_lengths.tolist()}")
@@ -56,7 +58,7 @@ def padding_mask(real: Bool[Tensor, "B S"]) -> Bool[Tensor, "B 1 S"]:
     Padding itself may look at the real tokens of its row. What it computes is finite and nobody uses it.
     """
     if not isinstance(real, Tensor) or real.dtype != torch.bool:
-        raise TypeError(f"real must be a tensor of bool, True at real tokens, not {_described(real)}")
+        raise TypeError(f"real must be a tensor of bool, True at real tokens, not {in_error_words(real)}")
     if real.ndim != 2:
         raise ValueError(f"real has shape {tuple(real.shape)}: it must be (B, S)")
     return real[:, None, :]
@@ -68,8 +70,8 @@ def document_mask(document_ids: Int[Tensor, "B T"]) -> Bool[Tensor, "B T T"]:
     For a language model, ``document_mask(ids) & causal_mask(T)``. Padding, which has an id of its own (-1 in
     ``pack_documents``), sees padding.
     """
-    if not _is_integers(document_ids):
-        raise TypeError(f"document_ids must be a tensor of integers, not {_described(document_ids)}")
+    if not holds_integers(document_ids):
+        raise TypeError(f"document_ids must be a tensor of integers, not {in_error_words(document_ids)}")
     if document_ids.ndim != 2:
         raise ValueError(f"document_ids has shape {tuple(document_ids.shape)}: it must be (B, T)")
     return document_ids[:, :, None] == document_ids[:, None, :]
@@ -79,30 +81,11 @@ def _places(
     query_length: int, key_length: int | None, device: torch.device | str | None
 ) -> tuple[Int[Tensor, "T 1"], Int[Tensor, "S"]]:
     """Where queries and keys stand, counted alike: the queries are the last of the keys' positions."""
-    _check_length("query_length", query_length)
+    check_at_least_one("query_length", query_length)
     if key_length is None:
         key_length = query_length
-    _check_length("key_length", key_length)
+    check_at_least_one("key_length", key_length)
     if key_length < query_length:
         raise ValueError(f"key_length is {key_length}: it must be at least query_length ({query_length})")
     s = torch.arange(key_length, device=device)
     return s[-query_length:, None], s
-
-
-def _check_length(name: str, value: object) -> None:
-    if type(value) is not int:
-        raise TypeError(f"{name} must be an integer, not {value!r:.60}")
-    if value < 1:
-        raise ValueError(f"{name} is {value}: it must be at least 1")
-
-
-def _is_integers(value: object) -> bool:
-    return isinstance(value, Tensor) and not (
-        value.is_floating_point() or value.is_complex() or value.dtype == torch.bool
-    )
-
-
-def _described(value: object) -> str:
-    return (
-        f"a tensor of {value.dtype} with shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{value!r:.60}"
-    )

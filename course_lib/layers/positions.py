@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from course_lib.layers.masks import _described, _is_integers
+from course_lib.arguments import check_at_least_one, holds_integers, in_error_words
 
 Where = Literal["nowhere", "input", "queries and keys", "scores"]
 
@@ -92,8 +92,8 @@ class Learned(PositionScheme):
 
     def __init__(self, max_length: int, width: int) -> None:
         super().__init__()
-        _check_at_least_one("max_length", max_length)
-        _check_at_least_one("width", width)
+        check_at_least_one("max_length", max_length)
+        check_at_least_one("width", width)
         self.table = nn.Embedding(max_length, width)
         nn.init.normal_(self.table.weight, std=0.02)  # as GPT-2: small beside the token's own vector
 
@@ -146,8 +146,8 @@ def rotate(
 def to_half_split(weight: Float[Tensor, "*n D"], heads: int) -> Float[Tensor, "*n D"]:
     """Rows (or a bias) of a query or key projection, re-ordered from interleaved to half-split pairs in each head.
 
-    Its first dimension is heads × K. With it, scores do not change: queries and keys are
-    permuted alike. ``to_interleaved`` is the inverse.
+    Its first dimension is heads × K. Scores stay what they were, for queries and keys are permuted alike.
+    ``to_interleaved`` is the inverse.
     """
     return _reorder(weight, heads, lambda rows: rows.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1, 2))
 
@@ -185,7 +185,7 @@ def alibi_slopes(heads: int) -> Float[Tensor, "H"]:
     For other H their published code, which BLOOM follows, takes the slopes of the next lower power of two and fills up
     with every second slope of twice that power. So do we.
     """
-    _check_at_least_one("heads", heads)
+    check_at_least_one("heads", heads)
     power = 2 ** int(math.log2(heads))
     slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
     slopes += [2 ** (-4 * (i + 1) / power) for i in range(0, 2 * (heads - power), 2)]
@@ -211,7 +211,8 @@ class ALiBi(PositionScheme):
         """The paper is causal; to both sides, distance is |t - s|. In half precision large biases are rounded."""
         _check_heads(q, len(self.slopes))
         distance = _distances(query_positions, key_positions).abs()
-        return (-self.slopes.to(q.device)[:, None, None] * distance[..., None, :, :]).to(q.dtype)
+        self.slopes = self.slopes.to(q.device)  # moved once, not at each call
+        return (-self.slopes[:, None, None] * distance[..., None, :, :]).to(q.dtype)
 
 
 def t5_buckets(
@@ -244,7 +245,7 @@ class T5Bias(PositionScheme):
 
     def __init__(self, heads: int, *, bidirectional: bool, buckets: int = 32, max_distance: int = 128) -> None:
         super().__init__()
-        _check_at_least_one("heads", heads)
+        check_at_least_one("heads", heads)
         _check_buckets(bidirectional, buckets, max_distance)
         self.bidirectional, self.buckets, self.max_distance = bidirectional, buckets, max_distance
         self.table = nn.Embedding(buckets, heads)
@@ -279,8 +280,8 @@ class TransformerXL(PositionScheme):
     def __init__(self, width: int, heads: int, head_width: int) -> None:
         super().__init__()
         _check_even("width", width)
-        _check_at_least_one("heads", heads)
-        _check_at_least_one("head_width", head_width)
+        check_at_least_one("heads", heads)
+        check_at_least_one("head_width", head_width)
         self.width = width
         self.u = nn.Parameter(torch.zeros(heads, head_width))
         self.v = nn.Parameter(torch.zeros(heads, head_width))
@@ -332,7 +333,7 @@ def _distances(query_positions: Tensor, key_positions: Tensor) -> Int[Tensor, "*
 
 
 def _reorder(weight: Tensor, heads: int, order: Callable[[Tensor], Tensor]) -> Tensor:
-    _check_at_least_one("heads", heads)
+    check_at_least_one("heads", heads)
     rows = weight.shape[0]
     if rows % (2 * heads):
         raise ValueError(f"weight has {rows} rows: they must be heads ({heads}) times an even head width")
@@ -340,8 +341,8 @@ def _reorder(weight: Tensor, heads: int, order: Callable[[Tensor], Tensor]) -> T
 
 
 def _check_positions(name: str, positions: object) -> None:
-    if not _is_integers(positions):
-        raise TypeError(f"{name} must be a tensor of integers, as torch.arange(T), not {_described(positions)}")
+    if not holds_integers(positions):
+        raise TypeError(f"{name} must be a tensor of integers, as torch.arange(T), not {in_error_words(positions)}")
 
 
 def _check_fits(x: Tensor, positions: object) -> None:
@@ -369,7 +370,7 @@ def _check_width(name: str, x: Tensor, width: int) -> None:
 
 
 def _check_buckets(bidirectional: bool, buckets: int, max_distance: int) -> None:
-    _check_at_least_one("buckets", buckets)
+    check_at_least_one("buckets", buckets)
     exact = buckets // 2 // (2 if bidirectional else 1)
     if buckets % 2 or exact < 1:
         raise ValueError(f"buckets is {buckets}: it must be even, and at least {4 if bidirectional else 2}")
@@ -378,14 +379,7 @@ def _check_buckets(bidirectional: bool, buckets: int, max_distance: int) -> None
 
 
 def _check_even(name: str, value: object) -> None:
-    _check_at_least_one(name, value)
+    check_at_least_one(name, value)
     assert isinstance(value, int)
     if value % 2:
         raise ValueError(f"{name} is {value}: it must be even, for the numbers are used in pairs")
-
-
-def _check_at_least_one(name: str, value: object) -> None:
-    if type(value) is not int:
-        raise TypeError(f"{name} must be an integer, not {value!r:.60}")
-    if value < 1:
-        raise ValueError(f"{name} is {value}: it must be at least 1")

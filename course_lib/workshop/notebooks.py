@@ -33,11 +33,7 @@ LANGUAGE = {  # as JupyterLab writes it, without the release of Python
     "nbconvert_exporter": "python",
     "pygments_lexer": "ipython3",
 }
-KEPT_IN_CELL = (
-    "tags",
-    "jupyter",
-    "nbgrader",
-)  # what a cell is for, folded or not, graded or not; the rest is an editor's
+KEPT_IN_CELL = ("tags", "jupyter", "nbgrader")  # what it is for, folded, graded; the rest is an editor's
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 SAME_SHADE = 2  # of 255: two drawings of one figure may round a shade differently; a moved line changes it by far more
 

@@ -93,6 +93,8 @@ def browser() -> Iterator[Any]:
 class Lab:
     """JupyterLab as its user sees it, with every error that the browser reports."""
 
+    START_SECONDS = START_SECONDS
+
     def __init__(self, browser: Any, address: str) -> None:
         self._browser, self._address = browser, address
 

@@ -8,7 +8,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTER = ROOT / "notebooks" / "00_start_here.ipynb"
 RUN_SECONDS = 240  # twice the 120 s of processor time that a notebook may use
-START_SECONDS = 90
 
 # What a cell shows, without the slider itself: text, pictures (as their data), and nothing that only blinks.
 SHOWN = """cell => {
@@ -65,7 +64,7 @@ def test_the_first_chapter_opens_runs_and_its_slider_changes_what_is_shown(lab: 
 
 def test_the_first_chapter_is_dark_where_the_system_is_dark(lab: Any, screenshots: Path) -> None:
     page, errors = lab.open("notebooks/00_start_here.ipynb", "dark")
-    page.locator("body[data-jp-theme-light=false]").wait_for(state="attached", timeout=START_SECONDS * 1000)
+    page.locator("body[data-jp-theme-light=false]").wait_for(state="attached", timeout=lab.START_SECONDS * 1000)
     page.wait_for_timeout(1000)
     page.screenshot(path=screenshots / "dark_1_opened.png")
     page.locator(".jp-CodeCell").last.scroll_into_view_if_needed()

@@ -251,7 +251,7 @@ NEW, PLACES = torch.zeros(B, G, 2, K, dtype=torch.float64), torch.arange(2)
         (
             lambda c: c.select(torch.tensor(1)),
             TypeError,
-            r"rows must be .* one dimension, not torch.int64 with shape \(\)",
+            r"rows must be .* one dimension, not a tensor of torch.int64 with shape \(\)",
         ),
         (lambda c: c.select([0, 1]), TypeError, r"rows must be a tensor of integers with one dimension, not \[0, 1\]"),
     ],

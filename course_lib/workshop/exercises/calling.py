@@ -66,14 +66,13 @@ class InputAskedError(BaseException):
 class Answer:
     """What the learner handed in; calling it gives it copies of the arguments.
 
-    ``value`` is the thing itself. ``changed_input`` says whether a call changed one of its arguments in place,
-    ``shares_input`` whether a result shares its memory with one. ``inputs`` are those to speak of: of the last call, or
-    of the call that showed the mistake.
+    ``value`` is the thing itself. ``changed_input`` says whether a call changed one of its arguments in place.
+    ``inputs`` are those to speak of: of the last call, or of the call that showed the mistake.
     """
 
     def __init__(self, value: Any) -> None:
         self.value = value
-        self.changed_input = self.shares_input = False
+        self.changed_input = False
         self.inputs: tuple[Any, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -82,7 +81,6 @@ class Answer:
         copied_args, copied_kwargs = copy.deepcopy((args, kwargs))
         result = on_behalf(self.value, *copied_args, **copied_kwargs)
         self.changed_input |= not is_unchanged((copied_args, copied_kwargs), (args, kwargs))
-        self.shares_input |= any(shares_memory(result, given) for given in (*copied_args, *copied_kwargs.values()))
         return result
 
 
@@ -123,12 +121,6 @@ def is_unchanged(now: Any, before: Any) -> bool:
     if before is None or isinstance(before, bool | int | float | complex | str | bytes | bytearray | set):
         return bool(now == before) or now != now  # nan is not equal to itself
     return True
-
-
-def shares_memory(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr() != 0
-    return one is other and isinstance(one, list | dict | set)
 
 
 def _equal_with_nan(now: Any, before: Any) -> bool:

@@ -10,7 +10,7 @@ from course_lib.workshop.exercises import calling, catalogue
 from course_lib.workshop.exercises.calling import Answer, InputAskedError, SafeRun, Wrong
 from course_lib.workshop.exercises.catalogue import general_text
 from course_lib.workshop.exercises.comparing import inputs_in_words
-from course_lib.workshop.exercises.keeping import Kept, all_kept, grading, record_state
+from course_lib.workshop.exercises.keeping import grading, next_hint, record_state
 from course_lib.workshop.exercises.steps import Exercise, key_of
 from course_lib.workshop.exercises.verdicts import Verdict
 
@@ -79,9 +79,8 @@ def _check(name: str, value: Any) -> Verdict:
     if verdict.state != "ours" and verdict.mistake != "interrupted":
         note = record_state(exercise.name, verdict.state)
         if verdict.state in {"wrong", "raised"}:
-            number = min(all_kept()[0].get(exercise.name, Kept()).hints + 1, 3)
-            label = general_text("labels", "next")
-            verdict = replace(verdict, details=[*verdict.details, (label, f'hint("{exercise.name}", {number})')])
+            command = f'hint("{exercise.name}", {next_hint(exercise.name)})'
+            verdict = replace(verdict, details=[*verdict.details, (general_text("labels", "next"), command)])
         if note:
             verdict = replace(verdict, details=[*verdict.details, (general_text("labels", "note"), note)])
     for problem in catalogue.damaged_files:

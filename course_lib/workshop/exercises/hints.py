@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from course_lib.workshop.exercises import catalogue
 from course_lib.workshop.exercises.catalogue import general_text
 from course_lib.workshop.exercises.checking import find_exercise, friendly
-from course_lib.workshop.exercises.keeping import Kept, all_kept, record_hint
+from course_lib.workshop.exercises.keeping import FOLDS, next_hint, record_hint
 from course_lib.workshop.exercises.verdicts import Shown, Verdict, boxed, code_block, marked_up
-
-FOLDS = 3
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,8 +41,8 @@ def _hint(name: str, number: int | None) -> Hint | Verdict:
         return found
     chapter, exercise = found
     if number is None:
-        number = min(all_kept()[0].get(exercise.name, Kept()).hints + 1, FOLDS)
-    if number not in {1, 2, 3}:
+        number = next_hint(exercise.name)
+    if number not in range(1, FOLDS + 1):
         return Hint(general_text("hints", "which", number=number), "")
     fold = general_text("hints", f"fold_{number}")
     heading = general_text("hints", "heading", number=number, fold=fold, name=exercise.name)

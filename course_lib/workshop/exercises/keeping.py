@@ -17,11 +17,10 @@ from course_lib.workshop.exercises import catalogue
 from course_lib.workshop.exercises.catalogue import general_text
 from course_lib.workshop.exercises.verdicts import STATE_MARKS, Shown, boxed
 
+FOLDS = 3  # of hints: a nudge, a plan, the solution
 WAIT_SECONDS = 5.0  # for another notebook that is writing
-_NO_DAMAGE = {
-    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY),
-    *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN),
-}
+_TROUBLES = "BUSY LOCKED PERM READONLY IOERR FULL CANTOPEN"  # of the machine, and no damage of the file
+_NO_DAMAGE = {getattr(sqlite3, f"SQLITE_{trouble}") for trouble in _TROUBLES.split()}
 
 T = TypeVar("T")
 Row = tuple[str, str, str, str, str]
@@ -61,6 +60,11 @@ def all_kept() -> tuple[dict[str, Kept], str]:
     """What is kept, by exercise, and a sentence if something went amiss."""
     rows, note = _with_file(lambda file: file.execute("SELECT name, state, hints FROM exercises").fetchall())
     return {name: Kept(state, hints) for name, state, hints in rows or []}, note
+
+
+def next_hint(exercise: str) -> int:
+    """The first fold that was not shown yet, or the last."""
+    return min(all_kept()[0].get(exercise, Kept()).hints + 1, FOLDS)
 
 
 def _write(statement: str, values: tuple[object, ...]) -> str:

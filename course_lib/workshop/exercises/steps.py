@@ -57,8 +57,7 @@ class Gives:
     case, and the learner's answers equal its own in every such case.
 
     ``call(function, *case)`` says how a function is used, where ``function(*case)`` is not it: with keywords, or a
-    class whose method is called. The reference and the mistakes are used in the same way. If ``new_object``, the result
-    must not share memory with an argument.
+    class whose method is called. The reference and the mistakes are used in the same way.
     """
 
     key: str
@@ -67,7 +66,6 @@ class Gives:
     mistakes: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     tolerance: float | None = None
     call: Callable[..., Any] = _plain_call
-    new_object: bool = False
 
     def __call__(self, answer: Answer) -> None:
         _check_function(answer.value, self.reference)
@@ -86,8 +84,6 @@ class Gives:
                 raise Wrong(name) if name else wrong
         if answer.changed_input:
             raise Wrong("changed_input")
-        if self.new_object and answer.shares_input:
-            raise Wrong("same_object")
 
     def _result(self, function: Any, case: tuple[Any, ...], most: int | None = None) -> Any:
         inputs = copy.deepcopy(case)
