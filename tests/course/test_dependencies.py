@@ -4,6 +4,7 @@ import ast
 import importlib.metadata
 import re
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -97,8 +98,11 @@ def test_the_linter_and_the_type_checker_assume_the_oldest_python_of_the_course(
 
 @pytest.mark.skipif(Path(sys.prefix) != course.VENV, reason="not running in the environment that course.py made")
 def test_the_environment_holds_exactly_the_pinned_versions() -> None:
+    # Only the environment's own folder: a test that imports setuptools leaves its vendored packages on sys.path.
+    folder = sysconfig.get_path("purelib")
     installed = {
-        canonicalize_name(found.metadata["Name"]): found.version for found in importlib.metadata.distributions()
+        canonicalize_name(found.metadata["Name"]): found.version
+        for found in importlib.metadata.distributions(path=[folder])
     }
     here = [pin for pin in PINNED if pin.marker is None or pin.marker.evaluate()]
     wrong = [
