@@ -1,16 +1,18 @@
-"""The script that plants bugs: its bugs are fresh, it reports a survivor, and it never touches the working tree."""
+"""The command that plants bugs: its bugs are fresh, it reports a survivor, and it never touches the working tree."""
 
 import re
 
 import pytest
 
-from tests import planted_bugs
-from tests.planted_bugs import BUGS, ROOT, Bug
+from tests.planted import planting
+from tests.planted.planting import ROOT, Bug
+
+BUGS = [bug for bugs in planting.gathered().values() for bug in bugs]
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_the_bug_can_still_be_planted(bug):
-    assert planted_bugs.stale(bug, ROOT) == ""
+    assert planting.stale(bug, ROOT) == ""
 
 
 def test_there_are_at_least_15_bugs_in_the_library_and_no_two_are_called_alike():
@@ -43,7 +45,7 @@ def contents(folder):
 def test_caught_and_surviving_and_breaking_bugs_are_told_apart_and_the_tree_stays_as_it_is(repository, capsys):
     before = contents(repository)
     bugs = [bug(), bug(new="max(b, a)", name="harmless"), bug(old="def larger", new="def greater", name="breaks")]
-    assert planted_bugs.main([], bugs, repository) == 1
+    assert planting.main([], {"some.py": bugs}, repository) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[1:4]] == [["caught", "swap"], ["NOT", "harmless"], ["NOT", "breaks"]]
     assert lines[1].endswith("tests/test_larger.py::test_it")
@@ -55,7 +57,7 @@ def test_caught_and_surviving_and_breaking_bugs_are_told_apart_and_the_tree_stay
 
 def test_tests_that_are_red_without_a_bug_stop_everything(repository, capsys):
     (repository / "tests" / "test_larger.py").write_text("def test_it():\n    assert False\n")
-    assert planted_bugs.main([], [bug()], repository) == 1
+    assert planting.main([], {"some.py": [bug()]}, repository) == 1
     assert "tests/test_larger.py fails without any bug (exit code 1)" in capsys.readouterr().out
 
 
@@ -71,8 +73,8 @@ def test_tests_that_are_red_without_a_bug_stop_everything(repository, capsys):
     ],
 )
 def test_a_stale_bug_stops_everything(repository, capsys, planted, reason):
-    assert re.search(reason, planted_bugs.stale(planted, repository))
-    assert planted_bugs.main([], [bug(), planted], repository) == 1
+    assert re.search(reason, planting.stale(planted, repository))
+    assert planting.main([], {"some.py": [bug(), planted]}, repository) == 1
     assert "stale bugs, nothing was run:" in capsys.readouterr().out
 
 
@@ -81,24 +83,38 @@ def test_the_copy_is_imported_even_where_another_course_lib_goes_first(repositor
     (other / "course_lib").mkdir(parents=True)
     (other / "course_lib" / "__init__.py").write_text("")
     monkeypatch.setenv("PYTHONPATH", str(other))
-    assert planted_bugs.uses_the_copy(repository)
+    assert planting.uses_the_copy(repository)
     (repository / "course_lib" / "__init__.py").unlink()
     (repository / "course_lib").rmdir()
-    assert not planted_bugs.uses_the_copy(repository)  # then Python takes the other one, and the script must say so
+    assert not planting.uses_the_copy(repository)  # then Python takes the other one, and the script must say so
 
 
 def test_where_every_bug_is_caught_the_exit_code_is_0(repository, monkeypatch, capsys):
-    monkeypatch.setattr(planted_bugs, "run_tests", lambda copy, tests: (0, ""))
-    assert planted_bugs.main([], [bug()], repository) == 1
-    caught = lambda planted, copy: planted_bugs.Outcome(planted, True, "some test", 0.1)  # noqa: E731
-    monkeypatch.setattr(planted_bugs, "plant", caught)
-    assert planted_bugs.main(["-k", "SWAP"], [bug(), bug(name="another")], repository) == 0
+    monkeypatch.setattr(planting, "run_tests", lambda copy, tests: (0, ""))
+    assert planting.main([], {"some.py": [bug()]}, repository) == 1
+    caught = lambda planted, copy: planting.Outcome(planted, True, "some test", 0.1)  # noqa: E731
+    monkeypatch.setattr(planting, "plant", caught)
+    assert planting.main(["-k", "SWAP"], {"some.py": [bug(), bug(name="another")]}, repository) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "1 of 1 bugs were caught"
 
 
 def test_a_word_that_no_bug_has_and_the_list(repository, capsys):
-    assert planted_bugs.main(["-k", "nothing"], [bug()], repository) == 1
-    assert planted_bugs.main(["--list"], [bug()], repository) == 0
+    assert planting.main(["-k", "nothing", "-k", "no one"], {"some.py": [bug()]}, repository) == 1
+    assert planting.main(["--list"], {"some.py": [bug()]}, repository) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0] == "no bug has 'nothing' in its name or file; see --list"
+    assert out[0] == "no bug has 'nothing' or 'no one' in its name or file; see --list"
     assert out[1].split() == ["course_lib/__init__.py", "swap"]
+
+
+def test_a_bug_with_any_of_the_words_is_chosen_and_its_list_is_a_word(repository, capsys):
+    bugs = {"some.py": [bug(name="first"), bug(name="second")], "more.py": [bug(name="third"), bug(name="fourth")]}
+    assert planting.main(["--list", "-k", "FIRST", "-k", "more.py"], bugs, repository) == 0
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["first", "third", "fourth"]
+
+
+def test_a_new_file_of_bugs_needs_no_other_entry(tmp_path, monkeypatch):
+    (tmp_path / "a_folder_of_bugs").mkdir()
+    for name in ("one", "two", "planting", "__main__"):
+        (tmp_path / "a_folder_of_bugs" / f"{name}.py").write_text(f"BUGS = [{name!r}]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert planting.gathered("a_folder_of_bugs") == {"one.py": ["one"], "two.py": ["two"]}
