@@ -6,6 +6,9 @@ one key/value head it is multi-query attention (Shazeer 2019) · fused kernel: D
 ``attention`` says what is computed; ``fused_attention`` computes it without ever storing the T × S weights. A position
 that may attend to nothing gets the weights 0 and so the output 0, in both: finite, and with a finite gradient.
 
+What a mask hides must be finite, as padding is: a weight of 0 times NaN or infinity is NaN, so both functions may give
+NaN then, forward and backward, but in that sequence alone.
+
 Sizes: B sequences, T query positions, S key positions, D model width, H heads, G key/value heads, K head width.
 """
 
@@ -164,7 +167,7 @@ class MultiHeadAttention(nn.Module):
         and values of ``x`` are appended to it, and S is its new length; in cross-attention it keeps those of
         ``memory``.
         """
-        mask = self._check_call(x, memory, mask, cache)
+        mask = self._check_call(x, memory, mask, causal, cache)
         q, k, v, bias = self._read(x, memory, positions, cache)
         dropout = self.dropout if self.training else 0.0
         read = fused_attention(q, k, v, mask, bias, causal=causal, dropout=dropout, scale=self.scale)
@@ -180,7 +183,7 @@ class MultiHeadAttention(nn.Module):
         positions: Int[Tensor, "*b T"] | None = None,
     ) -> Float[Tensor, "B H T S"]:
         """What ``forward`` would read from where, for looking at. It stores all T × S weights, and so costs more."""
-        mask = self._check_call(x, memory, mask, None)
+        mask = self._check_call(x, memory, mask, causal, None)
         q, k, _, bias = self._read(x, memory, positions, None)
         if causal:
             earlier = causal_mask(q.shape[2], k.shape[2], device=q.device)
@@ -189,7 +192,7 @@ class MultiHeadAttention(nn.Module):
         return attention_weights(q, k, mask, bias, scale=self.scale)
 
     def _check_call(
-        self, x: Tensor, memory: Tensor | None, mask: Tensor | None, cache: KeyValueCache | None
+        self, x: Tensor, memory: Tensor | None, mask: Tensor | None, causal: bool, cache: KeyValueCache | None
     ) -> Tensor | None:
         """Refuses what is wrong before a cache changes. Returns the mask, a (B, T, S) one as (B, 1, T, S)."""
         self._check_input("x", x)
@@ -198,6 +201,8 @@ class MultiHeadAttention(nn.Module):
             length += x.shape[1]
         else:
             self._check_input("memory", memory)
+            if causal:
+                raise ValueError("memory is given, but causal is True: places in two texts have no order")
             if len(memory) != len(x):
                 raise ValueError(f"memory has {len(memory)} rows and x has {len(x)}: each row reads its own memory")
             if length not in (0, memory.shape[1]):

@@ -217,6 +217,7 @@ BUGS = [
         "F.linear(x, weight[-at:], None if bias is None else bias[-at:])",
         ATTENTION,
     ),
+    Bug("cross-attention may be causal", _A, "            if causal:\n", "            if causal is None:\n", ATTENTION),
     Bug(
         "cross-attention appends its memory at every step",
         _A,
