@@ -42,4 +42,18 @@ BUGS = [
         '    if n is None or os.environ.get("COURSE_THREADS"):\n        name, text',
         RUNTIME,
     ),
+    Bug(
+        "bfloat16 pays at once where it is a little faster",
+        "course_lib/runtime.py",
+        "if share < 0.8:",
+        "if share < 1:",
+        RUNTIME,
+    ),
+    Bug(
+        "a load during the last product decides about bfloat16",
+        "course_lib/runtime.py",
+        "best[i] = min(best[i], time.perf_counter() - start)",
+        "best[i] = time.perf_counter() - start",
+        RUNTIME,
+    ),
 ]
