@@ -110,7 +110,9 @@ class MultiHeadAttention(nn.Module):
     Without ``memory`` it is self-attention; with it, queries come from ``x`` and keys and values from ``memory``
     (cross-attention, section 3.2.3). ``kv_heads`` below ``heads`` is grouped-query attention, 1 is multi-query. One
     matrix makes queries, keys and values in a single product: its first H K rows are W_Q, then come W_K and W_V with
-    G K rows each, as in ``nn.MultiheadAttention.in_proj_weight``.
+    G K rows each, as in ``nn.MultiheadAttention.in_proj_weight``. ``qk_norm``, as ``RMSNorm(K, scale=False)``, brings
+    every query and key to one size before positions turn them, so that scores cannot grow without end (Henry et al.
+    2020; Dehghani et al. 2023, section 2).
 
     Raises ValueError where ``width`` is not divisible by ``heads`` (and no ``head_width`` is given), or ``heads`` by
     ``kv_heads``.
@@ -124,6 +126,7 @@ class MultiHeadAttention(nn.Module):
         kv_heads: int | None = None,
         head_width: int | None = None,
         positions: PositionScheme | None = None,
+        qk_norm: nn.Module | None = None,
         bias: bool = False,
         dropout: float = 0.0,
         scale: float | None = None,
@@ -148,6 +151,7 @@ class MultiHeadAttention(nn.Module):
         self.width, self.heads, self.kv_heads, self.head_width = width, heads, kv_heads, head_width
         self.dropout, self.scale = dropout, scale
         self.positions = NoPositions() if positions is None else positions
+        self.qk_norm = nn.Identity() if qk_norm is None else qk_norm
         self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * head_width, bias=bias)
         self.out = nn.Linear(heads * head_width, width, bias=bias)
 
@@ -235,7 +239,9 @@ class MultiHeadAttention(nn.Module):
                 positions = positions + cache.positions[..., -1:] + 1
         _check_fits(x, positions)
         qk, v = self._split(self.qkv(x), [self.heads + self.kv_heads, self.kv_heads])
-        q, k = self.positions.turn(qk, positions).split([self.heads, self.kv_heads], dim=1)  # by the same angles
+        q, k = self.positions.turn(self.qk_norm(qk), positions).split(
+            [self.heads, self.kv_heads], dim=1
+        )  # by the same angles
         key_positions = positions
         if cache is not None:
             cache.append(k, v, positions)
@@ -246,9 +252,11 @@ class MultiHeadAttention(nn.Module):
         at = self.heads * self.head_width
         weight, bias = self.qkv.weight, self.qkv.bias
         [q] = self._split(F.linear(x, weight[:at], None if bias is None else bias[:at]), [self.heads])
+        q = self.qk_norm(q)
         if cache is None or cache.length == 0:
             kv = F.linear(memory, weight[at:], None if bias is None else bias[at:])
             k, v = self._split(kv, [self.kv_heads, self.kv_heads])
+            k = self.qk_norm(k)
             if cache is None:
                 return q, k, v
             cache.append(k, v, torch.arange(memory.shape[1], device=memory.device))

@@ -1,0 +1,82 @@
+"""The residual block: attention and feed-forward, each beside a straight line on which everything passes unchanged.
+
+Where does the norm stand? The paper of 2017 (section 5.4) puts it behind the sum, x = norm(x + sublayer(x)):
+*post-norm*, as in BERT. Its own code, tensor2tensor, soon put it in front, x = x + sublayer(norm(x)): *pre-norm*, as
+in GPT-2, T5 and nearly everything since. Pre-norm leaves the straight line free, and trains without a long warm-up
+(Xiong et al. 2020, section 3); it needs one more norm at the end of the model.
+
+Sizes: B sequences, T positions, S positions of a memory, D model width.
+"""
+
+from collections.abc import Callable
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from course_lib.layers.attention import MultiHeadAttention
+from course_lib.layers.cache import KeyValueCache
+
+
+class PreNormBlock(nn.Module):
+    """x + sublayer(norm(x)), for self-attention, then (where ``cross`` is given) cross-attention, then feed-forward.
+
+    ``norm`` makes a new norm each time it is called. ``dropout`` acts on what is added to the straight line.
+    """
+
+    def __init__(
+        self,
+        attention: MultiHeadAttention,
+        feedforward: nn.Module,
+        norm: Callable[[], nn.Module],
+        *,
+        cross: MultiHeadAttention | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.attention, self.attention_norm = attention, norm()
+        self.cross, self.cross_norm = cross, norm() if cross is not None else None
+        self.feedforward, self.feedforward_norm = feedforward, norm()
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T D"],
+        memory: Float[Tensor, "B S D"] | None = None,
+        *,
+        mask: Bool[Tensor, "..."] | None = None,
+        memory_mask: Bool[Tensor, "..."] | None = None,
+        causal: bool = False,
+        positions: Int[Tensor, "*b T"] | None = None,
+        cache: KeyValueCache | None = None,
+        memory_cache: KeyValueCache | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """Masks, positions and caches as in ``MultiHeadAttention``; those named ``memory`` are for cross-attention.
+
+        Raises ValueError where ``memory`` is given and the block has no cross-attention, or the other way round.
+        """
+        if (memory is None) != (self.cross is None):
+            raise ValueError(
+                f"memory is {'missing' if memory is None else 'given'}, but this block has "
+                f"{'no ' if self.cross is None else ''}cross-attention"
+            )
+        x = self.residual(
+            x,
+            self.attention_norm,
+            lambda y: self.attention(y, mask=mask, causal=causal, positions=positions, cache=cache),
+        )
+        if self.cross is not None:
+            cross = self.cross  # for the type checker: it stays what it is
+            x = self.residual(x, self.cross_norm, lambda y: cross(y, memory, mask=memory_mask, cache=memory_cache))
+        return self.residual(x, self.feedforward_norm, self.feedforward)
+
+    def residual(self, x: Tensor, norm: nn.Module | None, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        assert norm is not None
+        return x + self.dropout(sublayer(norm(x)))
+
+
+class PostNormBlock(PreNormBlock):
+    """norm(x + sublayer(x)), as in the paper of 2017."""
+
+    def residual(self, x: Tensor, norm: nn.Module | None, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        assert norm is not None
+        return norm(x + self.dropout(sublayer(x)))

@@ -1,0 +1,179 @@
+"""GPT: a Transformer that predicts the next token, a decoder alone.
+
+Radford et al. 2019 (GPT-2), section 2.3 · Touvron et al. 2023 (Llama), section 2.2. One configuration, with a name for
+each part, covers both: ``gpt2_config`` and ``llama_config`` choose theirs. The default is the recipe of this course:
+RMSNorm, rotary positions, normed queries and keys, squared ReLU, an untied head with soft-capped logits, and output
+projections that start at zero (chapter 05 measures what each of them buys).
+
+Sizes: B sequences, T new positions, S positions with those in the cache, D model width, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from course_lib.arguments import check_at_least_one, holds_integers, in_error_words
+from course_lib.layers.attention import MultiHeadAttention
+from course_lib.layers.cache import KeyValueCache
+from course_lib.layers.masks import causal_mask, sliding_window_mask
+from course_lib.layers.norms import RMSNorm
+from course_lib.models.parts import BLOCKS, FEEDFORWARDS, NORMS, POSITIONS, Config
+
+
+@dataclass(frozen=True)
+class GPTConfig(Config):
+    """``Config``, and two things of a decoder: fewer ``kv_heads`` than heads, a ``window`` that each position sees."""
+
+    kv_heads: int | None = None
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("kv_heads", "window"):
+            if getattr(self, name) is not None:
+                check_at_least_one(name, getattr(self, name))
+
+
+def gpt2_config(vocabulary: int, context: int, layers: int, heads: int, width: int, **changes: Any) -> GPTConfig:
+    """The parts of GPT-2: learned positions, LayerNorm, GELU, biases, the head tied to the embedding."""
+    parts: dict[str, Any] = {
+        "positions": "learned",
+        "norm": "layer",
+        "norm_eps": 1e-5,
+        "feedforward": "gelu-tanh",
+        "qk_norm": False,
+        "bias": True,
+        "tied": True,
+        "zero_init": False,
+        "logit_cap": None,
+    }
+    return GPTConfig(vocabulary, context, layers, heads, width, **(parts | changes))
+
+
+def llama_config(vocabulary: int, context: int, layers: int, heads: int, width: int, **changes: Any) -> GPTConfig:
+    """The parts of Llama: rotary positions, RMSNorm, SwiGLU (give it ``hidden``), no biases, an untied head."""
+    parts: dict[str, Any] = {"feedforward": "swiglu", "qk_norm": False, "zero_init": False, "logit_cap": None}
+    return GPTConfig(vocabulary, context, layers, heads, width, **(parts | changes))
+
+
+class GPT(nn.Module):
+    """Token ids in, a score (logit) for each possible next token out.
+
+    model = GPT(GPTConfig(vocabulary=65, context=64, layers=4, heads=4, width=128))
+    logits = model(ids)              # (B, T) -> (B, T, V); logits[b, t] is about ids[b, t + 1]
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.embedding = nn.Embedding(c.vocabulary, c.width)
+        self.positions = POSITIONS[c.positions](c, True)  # one scheme, shared by all layers
+        self.dropout = nn.Dropout(c.dropout)
+        self.blocks = nn.ModuleList(
+            BLOCKS[c.block](
+                MultiHeadAttention(
+                    c.width,
+                    c.heads,
+                    kv_heads=c.kv_heads,
+                    positions=self.positions,
+                    qk_norm=RMSNorm(c.head_width, eps=c.norm_eps, scale=False) if c.qk_norm else None,
+                    bias=c.bias,
+                    dropout=c.dropout,
+                ),
+                FEEDFORWARDS[c.feedforward](c),
+                lambda: NORMS[c.norm](c),
+                dropout=c.dropout,
+            )
+            for _ in range(c.layers)
+        )
+        self.norm = NORMS[c.norm](c) if c.block == "pre" else nn.Identity()
+        self.unembedding = nn.Linear(c.width, c.vocabulary, bias=False)
+        initialise(self, c.layers, zero_outputs=c.zero_init)
+        if c.tied:
+            self.unembedding.weight = self.embedding.weight
+
+    def forward(
+        self,
+        ids: Int[Tensor, "B T"],
+        *,
+        mask: Bool[Tensor, "*b T S"] | None = None,
+        positions: Int[Tensor, "*b T"] | None = None,
+        caches: list[KeyValueCache] | None = None,
+    ) -> Float[Tensor, "B T V"]:
+        """``mask`` joins the causal one: ``document_mask(...)`` for packed rows, ``padding_mask(...)`` for padded ones.
+
+        ``positions`` are 0, 1, ... where they are not given, or go on from the ``caches`` (see ``new_caches``).
+        """
+        return self.head(self.hidden(ids, mask=mask, positions=positions, caches=caches))
+
+    def hidden(
+        self,
+        ids: Int[Tensor, "B T"],
+        *,
+        mask: Bool[Tensor, "*b T S"] | None = None,
+        positions: Int[Tensor, "*b T"] | None = None,
+        caches: list[KeyValueCache] | None = None,
+    ) -> Float[Tensor, "B T D"]:
+        """What ``head`` turns into logits: each position's vector after the last block."""
+        check_ids("ids", ids, self.config.vocabulary)
+        if caches is not None and len(caches) != len(self.blocks):
+            raise ValueError(f"caches has {len(caches)} entries: each of the {len(self.blocks)} layers needs its own")
+        length, seen = ids.shape[1], caches[0].length if caches else 0
+        if positions is None:
+            positions = torch.arange(length, device=ids.device)
+            if caches and seen:
+                positions = positions + caches[0].positions[..., -1:] + 1
+        if self.config.window is not None:
+            window = sliding_window_mask(length, self.config.window, seen + length, device=ids.device)
+            mask = window if mask is None else mask & window
+        elif mask is not None:
+            mask = mask & causal_mask(length, seen + length, device=ids.device)
+        x = self.dropout(self.positions.add(self.embedding(ids), positions))
+        for i, block in enumerate(self.blocks):
+            cache = caches[i] if caches else None
+            x = block(x, mask=mask, causal=mask is None, positions=positions, cache=cache)
+        return self.norm(x)
+
+    def head(self, hidden: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
+        """Logits, in float32 at least, capped where the configuration says so."""
+        logits = self.unembedding(hidden)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        cap = self.config.logit_cap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def new_caches(self) -> list[KeyValueCache]:
+        """An empty cache for each layer."""
+        return [KeyValueCache() for _ in self.blocks]
+
+
+def check_ids(name: str, ids: Tensor, vocabulary: int) -> None:
+    """Raises TypeError for anything but integers, (B, T), and ValueError for ids outside the vocabulary."""
+    if not holds_integers(ids) or ids.ndim != 2 or 0 in ids.shape:
+        raise TypeError(f"{name} must be a tensor of integers with shape (B, T), not {in_error_words(ids)}")
+    if ids.device.type == "cpu" and not torch.compiler.is_compiling():  # a GPU would have to stop for this
+        lowest, highest = ids.aminmax()
+        if lowest < 0 or highest >= vocabulary:
+            raise ValueError(f"{name} run from {lowest} to {highest}: they must be from 0 to {vocabulary - 1}")
+
+
+def initialise(model: nn.Module, layers: int, *, std: float = 0.02, zero_outputs: bool = False) -> None:
+    """Weights from N(0, std²), biases 0 (Radford et al. 2018, section 4.1).
+
+    What is added to the straight line of the blocks starts smaller, by √(number of additions) (GPT-2, section 2.3), or
+    at zero: then each block begins as the identity (as in Zhang et al. 2019, Fixup).
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=std)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for name, weight in model.named_parameters():
+        if name.endswith(("attention.out.weight", "cross.out.weight", "feedforward.down.weight")):
+            additions = 3 if "decoder" in name else 2
+            if zero_outputs:
+                nn.init.zeros_(weight)
+            else:
+                nn.init.normal_(weight, std=std / (additions * layers) ** 0.5)

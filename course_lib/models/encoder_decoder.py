@@ -1,0 +1,151 @@
+"""The Transformer of 2017: an encoder reads the source, a decoder writes the target and reads the encoder's memory.
+
+Vaswani et al. 2017, section 3 and figure 1. Source and target share one vocabulary, and one matrix is the embedding of
+both (times √D) and the head (section 3.4). The default is the paper's: post-norm, sinusoids, ReLU, dropout 0.1. Other
+parts go in by name. Where the blocks are pre-norm, encoder and decoder each end in one more norm.
+
+Sizes: B sequences, S source positions, T target positions, D model width, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from course_lib.layers.attention import MultiHeadAttention
+from course_lib.layers.cache import KeyValueCache
+from course_lib.layers.masks import padding_mask
+from course_lib.layers.norms import RMSNorm
+from course_lib.layers.positions import PositionScheme
+from course_lib.models.decoder import check_ids, initialise
+from course_lib.models.parts import BLOCKS, FEEDFORWARDS, NORMS, POSITIONS, Config
+
+
+@dataclass(frozen=True)
+class TransformerConfig(Config):
+    """``Config`` with the base model of the paper (table 3) as default. ``layers`` counts those of each half."""
+
+    heads: int = 8
+    width: int = 512
+    positions: str = "sinusoidal"
+    norm: str = "layer"
+    feedforward: str = "relu"
+    block: str = "post"
+    qk_norm: bool = False
+    bias: bool = True
+    tied: bool = True
+    zero_init: bool = False
+    logit_cap: float | None = None
+    dropout: float = 0.1
+    norm_eps: float = 1e-5
+
+
+class DecoderCache(NamedTuple):
+    """What one layer of the decoder keeps: of the target so far, and of the memory."""
+
+    target: KeyValueCache
+    memory: KeyValueCache
+
+
+class Transformer(nn.Module):
+    """Source ids and the target so far in, logits for each next target token out.
+
+    model = Transformer(TransformerConfig(vocabulary=1000, layers=2, heads=4, width=128))
+    logits = model(source, target, source_real)     # (B, S), (B, T), (B, S) -> (B, T, V)
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.embedding = nn.Embedding(c.vocabulary, c.width)
+        self.source_positions = POSITIONS[c.positions](c, False)
+        self.target_positions = POSITIONS[c.positions](c, True)
+        self.dropout = nn.Dropout(c.dropout)
+        self.encoder = nn.ModuleList(self._block(self.source_positions, cross=False) for _ in range(c.layers))
+        self.decoder = nn.ModuleList(self._block(self.target_positions, cross=True) for _ in range(c.layers))
+        self.encoder_norm = NORMS[c.norm](c) if c.block == "pre" else nn.Identity()
+        self.decoder_norm = NORMS[c.norm](c) if c.block == "pre" else nn.Identity()
+        self.unembedding = nn.Linear(c.width, c.vocabulary, bias=False)
+        initialise(self, c.layers, zero_outputs=c.zero_init)
+        nn.init.normal_(self.embedding.weight, std=c.width**-0.5)  # so that times √D it has the size of the positions
+        if c.tied:
+            self.unembedding.weight = self.embedding.weight
+
+    def _block(self, positions: PositionScheme, *, cross: bool) -> nn.Module:
+        c = self.config
+
+        def attention(positions: PositionScheme | None) -> MultiHeadAttention:
+            qk_norm = RMSNorm(c.head_width, eps=c.norm_eps, scale=False) if c.qk_norm else None
+            return MultiHeadAttention(
+                c.width, c.heads, positions=positions, qk_norm=qk_norm, bias=c.bias, dropout=c.dropout
+            )
+
+        return BLOCKS[c.block](
+            attention(positions),
+            FEEDFORWARDS[c.feedforward](c),
+            lambda: NORMS[c.norm](c),
+            cross=attention(None) if cross else None,
+            dropout=c.dropout,
+        )
+
+    def forward(
+        self,
+        source: Int[Tensor, "B S"],
+        target: Int[Tensor, "B T"],
+        source_real: Bool[Tensor, "B S"] | None = None,
+    ) -> Float[Tensor, "B T V"]:
+        """``source_real`` is False at padding. ``target`` begins with a token of its own and is padded at its end."""
+        return self.decode(target, self.encode(source, source_real), source_real)
+
+    def encode(
+        self, source: Int[Tensor, "B S"], source_real: Bool[Tensor, "B S"] | None = None
+    ) -> Float[Tensor, "B S D"]:
+        """The memory: each source token's vector, after it has read all others."""
+        check_ids("source", source, self.config.vocabulary)
+        positions = torch.arange(source.shape[1], device=source.device)
+        mask = None if source_real is None else padding_mask(source_real)
+        x = self._embed(source, self.source_positions, positions)
+        for block in self.encoder:
+            x = block(x, mask=mask, positions=positions)
+        return self.encoder_norm(x)
+
+    def decode(
+        self,
+        target: Int[Tensor, "B T"],
+        memory: Float[Tensor, "B S D"],
+        source_real: Bool[Tensor, "B S"] | None = None,
+        caches: list[DecoderCache] | None = None,
+    ) -> Float[Tensor, "B T V"]:
+        """Logits for the token after each of ``target``. With ``caches``, ``target`` goes on where they end."""
+        check_ids("target", target, self.config.vocabulary)
+        if caches is not None and len(caches) != len(self.decoder):
+            raise ValueError(f"caches has {len(caches)} entries: each of the {len(self.decoder)} layers needs its own")
+        seen = caches[0].target.length if caches else 0
+        positions = torch.arange(seen, seen + target.shape[1], device=target.device)
+        memory_mask = None if source_real is None else padding_mask(source_real)
+        x = self._embed(target, self.target_positions, positions)
+        for i, block in enumerate(self.decoder):
+            own, of_memory = caches[i] if caches else (None, None)
+            x = block(
+                x,
+                memory,
+                memory_mask=memory_mask,
+                causal=True,
+                positions=positions,
+                cache=own,
+                memory_cache=of_memory,
+            )
+        logits = self.unembedding(self.decoder_norm(x))
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        cap = self.config.logit_cap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    def new_caches(self) -> list[DecoderCache]:
+        """Empty caches for each layer of the decoder."""
+        return [DecoderCache(KeyValueCache(), KeyValueCache()) for _ in self.decoder]
+
+    def _embed(self, ids: Tensor, scheme: PositionScheme, positions: Tensor) -> Tensor:
+        x = self.embedding(ids) * self.config.width**0.5
+        return self.dropout(scheme.add(x, positions))

@@ -1,0 +1,111 @@
+"""What every configuration says, and the parts that it can name.
+
+A configuration holds sizes and *names*, so it can be saved as JSON beside the weights. Each name stands here with what
+makes the part. To try a part of your own, give it a name before you build the model:
+
+    NORMS["none"] = lambda config: nn.Identity()
+    model = GPT(GPTConfig(vocabulary=65, norm="none"))
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import nn
+
+from course_lib.arguments import check_at_least_one
+from course_lib.layers.block import PostNormBlock, PreNormBlock
+from course_lib.layers.feedforward import FeedForward, GatedFeedForward, gelu_tanh, relu_squared
+from course_lib.layers.norms import LayerNorm, RMSNorm
+from course_lib.layers.positions import (
+    ALiBi,
+    Learned,
+    NoPositions,
+    PositionScheme,
+    Rotary,
+    Sinusoidal,
+    T5Bias,
+    TransformerXL,
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes and names that all models share. ``hidden`` is F, the feed-forward width: 4 D where it is not given.
+
+    ``context`` is the longest text in training; only learned positions end there. ``logit_cap`` c turns a logit x into
+    c · tanh(x / c) (Gemma Team 2024, section 2). Raises ValueError for sizes that do not fit and unknown names.
+    """
+
+    vocabulary: int
+    context: int = 256
+    layers: int = 6
+    heads: int = 6
+    width: int = 384
+    hidden: int | None = None
+    positions: str = "rotary"
+    norm: str = "rms"
+    feedforward: str = "relu2"
+    block: str = "pre"
+    qk_norm: bool = True
+    bias: bool = False
+    tied: bool = False
+    zero_init: bool = True
+    logit_cap: float | None = 15.0
+    dropout: float = 0.0
+    rotary_base: float = 10_000.0
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "context", "layers", "heads", "width"):
+            check_at_least_one(name, getattr(self, name))
+        if self.hidden is not None:
+            check_at_least_one("hidden", self.hidden)
+        if self.width % self.heads:
+            raise ValueError(f"heads is {self.heads}: width ({self.width}) must be a multiple of it")
+        if self.logit_cap is not None and not self.logit_cap > 0:
+            raise ValueError(f"logit_cap is {self.logit_cap}: it must be above 0, or None")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}: it must be at least 0 and below 1")
+        tables: dict[str, dict[str, Any]]
+        tables = {"positions": POSITIONS, "norm": NORMS, "feedforward": FEEDFORWARDS, "block": BLOCKS}
+        for argument, table in tables.items():
+            if (name := getattr(self, argument)) not in table:
+                raise ValueError(f"{argument} is {name!r}: it must be one of {', '.join(map(repr, table))}")
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def hidden_width(self) -> int:
+        return 4 * self.width if self.hidden is None else self.hidden
+
+
+NORMS: dict[str, Callable[[Config], nn.Module]] = {
+    "layer": lambda c: LayerNorm(c.width, eps=c.norm_eps, bias=c.bias),
+    "rms": lambda c: RMSNorm(c.width, eps=c.norm_eps),
+    "rms-plain": lambda c: RMSNorm(c.width, eps=c.norm_eps, scale=False),
+}
+
+# The second argument: whether the layers are causal. T5 counts distances to both sides where they are not.
+POSITIONS: dict[str, Callable[[Config, bool], PositionScheme]] = {
+    "none": lambda c, causal: NoPositions(),
+    "sinusoidal": lambda c, causal: Sinusoidal(c.width),
+    "learned": lambda c, causal: Learned(c.context, c.width),
+    "rotary": lambda c, causal: Rotary(c.head_width, base=c.rotary_base),
+    "alibi": lambda c, causal: ALiBi(c.heads),
+    "t5": lambda c, causal: T5Bias(c.heads, bidirectional=not causal),
+    "transformer-xl": lambda c, causal: TransformerXL(c.width, c.heads, c.head_width),
+}
+
+FEEDFORWARDS: dict[str, Callable[[Config], nn.Module]] = {
+    "relu": lambda c: FeedForward(c.width, c.hidden_width, F.relu, bias=c.bias, dropout=c.dropout),
+    "gelu": lambda c: FeedForward(c.width, c.hidden_width, F.gelu, bias=c.bias, dropout=c.dropout),
+    "gelu-tanh": lambda c: FeedForward(c.width, c.hidden_width, gelu_tanh, bias=c.bias, dropout=c.dropout),
+    "relu2": lambda c: FeedForward(c.width, c.hidden_width, relu_squared, bias=c.bias, dropout=c.dropout),
+    "swiglu": lambda c: GatedFeedForward(c.width, c.hidden_width, F.silu, bias=c.bias, dropout=c.dropout),
+}
+
+BLOCKS: dict[str, type[PreNormBlock]] = {"pre": PreNormBlock, "post": PostNormBlock}

@@ -1,0 +1,78 @@
+"""Next-token prediction as a loss: the mean of -log P(next token | the tokens before it), in nats per token.
+
+Label smoothing: Szegedy et al. 2016, section 7; Vaswani et al. 2017, section 5.4.
+
+A loss function of the training loop takes a model and a batch, and gives a ``LossSum``: the nats *summed*, and over how
+many targets. Only so can the loop weigh batches with different numbers of targets right.
+
+Sizes: B sequences, T positions, V vocabulary.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from course_lib.arguments import holds_integers, in_error_words
+from course_lib.data.batches import IGNORE
+
+
+class LossSum(NamedTuple):
+    """``total / targets`` is the mean loss. ``total`` has the gradient; ``targets`` is their number, on the device."""
+
+    total: Float[Tensor, ""]
+    targets: Int[Tensor, ""]
+
+
+def cross_entropy(
+    logits: Float[Tensor, "*B V"],
+    targets: Int[Tensor, "*B"],
+    *,
+    smoothing: float = 0.0,
+    reduction: Literal["mean", "sum"] = "mean",
+) -> Float[Tensor, ""]:
+    """-log softmax(logits)[target], over all targets that are not ``IGNORE`` (-100).
+
+    ``smoothing`` ε asks for 1 - ε + ε/V on the target and ε/V on each other token, instead of 1 and 0. Raises
+    ValueError where there is nothing to learn from: the mean of nothing would be NaN, and silently so. (A *sum* on a
+    GPU is not checked, for reading the targets back would make the GPU wait. The training loop looks later.)
+    """
+    _check(logits, targets, smoothing)
+    real = targets != IGNORE
+    if (reduction == "mean" or targets.device.type == "cpu") and not real.any():
+        raise ValueError(f"targets are all {IGNORE}: this batch has nothing to learn from, leave it out")
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    log_sum = logits.logsumexp(dim=-1)  # log of the softmax's denominator
+    nats = log_sum - logits.gather(-1, targets.masked_fill(~real, 0).unsqueeze(-1)).squeeze(-1)
+    if smoothing:
+        nats = (1 - smoothing) * nats + smoothing * (log_sum - logits.mean(dim=-1))
+    total = nats.masked_fill(~real, 0).sum()
+    return total / real.sum() if reduction == "mean" else total
+
+
+def causal_loss(model: nn.Module, batch: tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]) -> LossSum:
+    """For ``(ids, targets)``, as ``sample_windows`` gives them: ``targets`` are the ids that come next."""
+    ids, targets = batch
+    total = cross_entropy(model(ids), targets, reduction="sum")
+    return LossSum(total, (targets != IGNORE).sum())
+
+
+def _check(logits: Tensor, targets: Tensor, smoothing: float) -> None:
+    if not isinstance(logits, Tensor) or not logits.is_floating_point() or logits.ndim < 2:
+        raise TypeError(f"logits must be a tensor of floating-point numbers, (..., V), not {in_error_words(logits)}")
+    if not holds_integers(targets):
+        raise TypeError(f"targets must be a tensor of integers, not {in_error_words(targets)}")
+    if logits.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"logits have shape {tuple(logits.shape)} and targets {tuple(targets.shape)}: "
+            "each target needs V logits of its own"
+        )
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing is {smoothing}: it must be at least 0 and below 1")
+    if targets.device.type != "cpu":
+        return  # a GPU would have to stop for what follows; it has checks of its own
+    wrong = (targets != IGNORE) & ((targets < 0) | (targets >= logits.shape[-1]))
+    if wrong.any():
+        last = logits.shape[-1] - 1
+        raise ValueError(f"targets hold {targets[wrong][0].item()}: they must be 0 to {last}, or {IGNORE} (ignored)")

@@ -1,0 +1,1 @@
+"""Training: optimisers, schedules, the loop, and checkpoints that survive anything."""
