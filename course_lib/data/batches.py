@@ -13,7 +13,7 @@ changes nothing for it, if the model uses the masks and positions given here (``
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy
 import torch
@@ -184,6 +184,101 @@ def row_batches(batch: SomeBatch, batch_size: int, generator: torch.Generator | 
     check_at_least_one("batch_size", batch_size)
     order = _order(len(batch.ids), generator)
     return (type(batch)(*(tensor[rows] for tensor in batch)) for rows in order.split(batch_size))
+
+
+class WindowBatches:
+    """An endless source for the training loop: each ``next`` is a batch of ``sample_windows``.
+
+    Its state is the place in its random numbers: what comes after ``load_state_dict(state)`` is what came after
+    ``state_dict()``, in another process too.
+    """
+
+    def __init__(self, ids: Ids, length: int, batch_size: int, seed: int) -> None:
+        check_at_least_one("length", length)
+        check_at_least_one("batch_size", batch_size)
+        self._ids, self._length, self._batch_size = _checked_corpus(ids, needed=length + 1), length, batch_size
+        self._generator = _seeded(seed)
+        self._made_of = {"ids": len(self._ids), "length": length, "batch_size": batch_size, "seed": seed}
+
+    def __iter__(self) -> Iterator[tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]]:
+        return self
+
+    def __next__(self) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]:
+        return sample_windows(self._ids, self._length, self._batch_size, self._generator)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"made_of": self._made_of, "generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        _check_made_of(self._made_of, state)
+        self._generator.set_state(state["generator"])
+
+
+AnyBatch = TypeVar("AnyBatch", bound=tuple[Tensor, ...])
+
+
+class EpochBatches(Generic[AnyBatch]):
+    """An endless source for the training loop: rows of ``batch`` in random order, all once, then all once again.
+
+    Each batch has ``batch_size`` rows: where an epoch ends within one, it is filled up from the next epoch.
+    """
+
+    def __init__(self, batch: AnyBatch, batch_size: int, seed: int) -> None:
+        check_at_least_one("batch_size", batch_size)
+        rows = _common_rows(batch)
+        if batch_size > rows:
+            raise ValueError(f"batch_size is {batch_size}: it must be at most {rows}, the number of rows in batch")
+        self._batch, self._batch_size = batch, batch_size
+        self._generator = _seeded(seed)
+        self._made_of = {"rows": rows, "batch_size": batch_size, "seed": seed}
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self._epoch_began, self._position = self._generator.get_state(), 0
+        self._order = _order(self._made_of["rows"], self._generator)
+
+    def __iter__(self) -> Iterator[AnyBatch]:
+        return self
+
+    def __next__(self) -> AnyBatch:
+        numbers = self._order[self._position : self._position + self._batch_size]
+        self._position += len(numbers)
+        if (absent := self._batch_size - len(numbers)) > 0:
+            self._begin_epoch()
+            numbers = torch.cat([numbers, self._order[:absent]])
+            self._position = absent
+        rows = [tensor[numbers.to(tensor.device)] for tensor in self._batch]
+        return type(self._batch)(*rows) if hasattr(self._batch, "_fields") else type(self._batch)(rows)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"made_of": self._made_of, "epoch_began": self._epoch_began, "position": self._position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        _check_made_of(self._made_of, state)
+        self._generator.set_state(state["epoch_began"])
+        self._begin_epoch()
+        self._position = state["position"]
+
+
+def _seeded(seed: object) -> torch.Generator:
+    if type(seed) is not int:
+        raise TypeError(f"seed must be an integer, not {seed!r:.60}")
+    return torch.Generator().manual_seed(seed)
+
+
+def _check_made_of(own: dict[str, int], state: dict[str, Any]) -> None:
+    if own != state.get("made_of"):
+        raise ValueError(f"state is of batches made with {state.get('made_of')}, and these were made with {own}")
+
+
+def _common_rows(batch: object) -> int:
+    if not isinstance(batch, tuple) or not batch or not all(isinstance(tensor, Tensor) for tensor in batch):
+        raise TypeError(f"batch must be a tuple of tensors, not {batch!r:.60}")
+    sizes = {len(tensor) if tensor.ndim else 0 for tensor in batch}
+    if len(sizes) > 1 or not min(sizes):
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in batch)
+        raise ValueError(f"batch has tensors of shape {shapes}: they need one common number of rows, at least 1")
+    return sizes.pop()
 
 
 def _order(size: int, generator: object) -> Tensor:

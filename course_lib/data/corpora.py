@@ -25,11 +25,13 @@ from dataclasses import dataclass, fields
 from functools import cache, cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pooch
 import requests
 from tqdm.auto import tqdm
+
+from course_lib.runtime import late_bar
 
 _BETWEEN_DOCUMENTS = "\n\n"
 _STORYWORLD_BYTES = 1_000_000
@@ -76,7 +78,7 @@ class Corpus:
         return _BETWEEN_DOCUMENTS.join(self._documents_with_progress())
 
     def _documents_with_progress(self) -> Iterable[str]:
-        return tqdm(self.documents(), desc=self.name, unit=" documents", **_late_bar())
+        return tqdm(self.documents(), desc=self.name, unit=" documents", **late_bar())
 
     @cached_property
     def _count_and_bytes(self) -> tuple[int, int]:
@@ -94,14 +96,6 @@ class Corpus:
 
     def __repr__(self) -> str:  # shows itself without reading the corpus, unlike str()
         return f"<Corpus {self.name}>"
-
-
-def _late_bar() -> dict[str, Any]:
-    """A progress bar that shows itself after two seconds, and never where outputs are compared (TQDM_DISABLE=1).
-
-    tqdm reads that variable itself, but its bar for notebooks does not.
-    """
-    return {"delay": 2, "leave": False, "disable": os.environ.get("TQDM_DISABLE", "") not in {"", "0"}}
 
 
 class _Datasheets(tuple[Datasheet, ...]):
@@ -352,7 +346,7 @@ def _download(remote: _RemoteFile, path: Path) -> None:
         "to that folder, or take a corpus that needs no download, such as 'storyworld_full' or 'python_docs'"
     )
     fetch = pooch.HTTPDownloader(chunk_size=2**16, timeout=(10, 30))  # seconds to connect, seconds without a byte
-    bar = {"desc": remote.file_name, "total": remote.size, **_late_bar()}
+    bar = {"desc": remote.file_name, "total": remote.size, **late_bar()}
     try:
         with path.open("wb") as file, tqdm.wrapattr(file, "write", **bar) as watched_file:
             fetch(remote.url, watched_file, None)

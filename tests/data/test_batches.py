@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import operator
 from collections import Counter
 from typing import Any
 
@@ -19,8 +20,10 @@ from torch.nn.utils.rnn import pad_sequence
 from course_lib.data import batches
 from course_lib.data.batches import (
     IGNORE,
+    EpochBatches,
     PackedBatch,
     PaddedBatch,
+    WindowBatches,
     epoch_windows,
     next_token_windows,
     pack_documents,
@@ -416,7 +419,7 @@ def test_row_batches_hold_each_row_once(make):
 
 def plain(name: str):
     """The function itself, without the run-time type checks that a test run may add around it."""
-    return inspect.unwrap(getattr(batches, name))
+    return inspect.unwrap(operator.attrgetter(name)(batches))
 
 
 @pytest.mark.parametrize(
@@ -504,3 +507,119 @@ def test_shapes_and_types_are_those_that_the_signatures_promise():
     packed = checked("pack_documents")([[1, 2], ids], 7, 0)
     assert packed.ids.shape == (4, 7)
     assert len(list(checked("row_batches")(packed, 3))) == 2
+
+
+# --- Endless sources --------------------------------------------------------------------------------------------------
+
+
+def drawn(source, count: int) -> list[Any]:
+    return list(itertools.islice(source, count))
+
+
+def equal(one: list[Any], other: list[Any]) -> bool:
+    pairs = zip(itertools.chain(*one), itertools.chain(*other), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+IDS = torch.arange(300).remainder(97)
+ROWS = PaddedBatch(torch.arange(22).view(11, 2), torch.arange(22).view(11, 2) + 1, torch.ones(11, 2, dtype=torch.bool))
+
+
+def windows(seed: int = 5, **changes: Any) -> WindowBatches:
+    arguments: dict[str, Any] = {"ids": IDS, "length": 7, "batch_size": 4, "seed": seed}
+    return WindowBatches(**(arguments | changes))
+
+
+def epochs(seed: int = 5, **changes: Any) -> EpochBatches[PaddedBatch]:
+    arguments: dict[str, Any] = {"batch": ROWS, "batch_size": 4, "seed": seed}
+    return EpochBatches(**(arguments | changes))
+
+
+def test_window_batches_are_those_of_sample_windows_with_one_generator():
+    generator = seeded(5)
+    expected = [sample_windows(IDS, 7, 4, generator) for _ in range(6)]
+    assert equal(drawn(windows(), 6), expected)
+    assert not equal(drawn(windows(seed=6), 6), expected)
+
+
+def test_each_epoch_holds_each_row_once_in_a_new_order_and_batches_are_always_full():
+    batches_drawn = drawn(epochs(), 33)  # 11 rows, 4 at a time: 33 batches are 12 epochs
+    assert all(isinstance(batch, PaddedBatch) and len(batch.ids) == 4 for batch in batches_drawn)
+    assert all(torch.equal(batch.targets, batch.ids + 1) for batch in batches_drawn)
+    rows = torch.cat([batch.ids[:, 0] // 2 for batch in batches_drawn]).view(12, 11)
+    assert torch.equal(rows.sort().values, torch.arange(11).expand(12, 11))
+    assert len(set(map(tuple, rows.tolist()))) == 12
+    assert not equal(drawn(epochs(seed=6), 33), batches_drawn)
+
+
+def test_rows_of_a_plain_tuple_come_as_a_plain_tuple():
+    [batch] = drawn(EpochBatches((torch.arange(6).view(3, 2), torch.arange(3)), 3, seed=0), 1)
+    assert type(batch) is tuple
+    assert torch.equal(batch[0][:, 0], 2 * batch[1])
+
+
+@pytest.mark.parametrize("make", [windows, epochs])
+@pytest.mark.parametrize("before", [0, 1, 2, 3, 9])
+def test_a_source_goes_on_from_its_state_in_another_source_and_the_state_stays_as_it_was(make, before):
+    source, other = make(), make()
+    drawn(source, before)
+    state = source.state_dict()
+    drawn(other, 5)  # it stands elsewhere
+    expected = drawn(source, 8)
+    other.load_state_dict(state)
+    assert equal(drawn(other, 8), expected)
+    third = make()
+    third.load_state_dict(state)
+    assert equal(drawn(third, 8), expected)
+
+
+@pytest.mark.parametrize(
+    "change", [{"ids": IDS[1:]}, {"length": 6}, {"batch_size": 3}, {"seed": 6}], ids=lambda change: next(iter(change))
+)
+def test_the_state_of_other_windows_is_refused(change):
+    with pytest.raises(ValueError, match=r"^state is of batches made with \{.*\}, and these were made with \{.*\}$"):
+        windows(**change).load_state_dict(windows().state_dict())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"batch": PaddedBatch(*(tensor[1:] for tensor in ROWS))}, {"batch_size": 3}, {"seed": 6}],
+    ids=lambda change: next(iter(change)),
+)
+def test_the_state_of_other_epochs_is_refused(change):
+    with pytest.raises(ValueError, match=r"^state is of batches made with \{.*\}, and these were made with \{.*\}$"):
+        epochs(**change).load_state_dict(epochs().state_dict())
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "error", "message"),
+    [
+        (windows, {"length": 0}, ValueError, "length is 0: it must be at least 1"),
+        (windows, {"batch_size": 0}, ValueError, "batch_size is 0: it must be at least 1"),
+        (windows, {"ids": [1, 2]}, ValueError, "ids has length 2: at least 8 are needed"),
+        (windows, {"seed": 0.5}, TypeError, "seed must be an integer, not 0.5"),
+        (epochs, {"seed": None}, TypeError, "seed must be an integer, not None"),
+        (
+            epochs,
+            {"batch_size": 12},
+            ValueError,
+            "batch_size is 12: it must be at most 11, the number of rows in batch",
+        ),
+        (epochs, {"batch_size": 0}, ValueError, "batch_size is 0: it must be at least 1"),
+        (epochs, {"batch": ()}, TypeError, r"batch must be a tuple of tensors, not \(\)"),
+        (epochs, {"batch": [torch.ones(2)]}, TypeError, r"batch must be a tuple of tensors, not \[tensor"),
+        (epochs, {"batch": (torch.ones(2), 5)}, TypeError, r"batch must be a tuple of tensors, not \(tensor"),
+        (
+            epochs,
+            {"batch": (torch.ones(8, 2), torch.ones(7))},
+            ValueError,
+            r"batch has tensors of shape \(8, 2\), \(7,\): they need one common number of rows, at least 1",
+        ),
+        (epochs, {"batch": (torch.tensor(5),)}, ValueError, r"batch has tensors of shape \(\): they need one common"),
+    ],
+)
+def test_a_source_of_something_bad_is_refused_at_once_with_a_reason(monkeypatch, make, change, error, message):
+    for name in ("WindowBatches", "EpochBatches"):  # as a learner has them, without run-time shape checks
+        monkeypatch.setattr(getattr(batches, name), "__init__", plain(f"{name}.__init__"))
+    with pytest.raises(error, match=f"^{message}"):
+        make(**change)
