@@ -47,6 +47,33 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def random_states() -> dict[str, Any]:
+    """Where the random numbers of Python, NumPy and PyTorch (all devices) stand: numbers, texts and tensors."""
+    version, words, gauss = random.getstate()
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+    return {
+        "python": [version, torch.tensor(words), gauss],
+        "numpy": [kind, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "mps": [torch.mps.get_rng_state()] if torch.backends.mps.is_available() else [],
+    }
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Go on from what ``random_states`` gave. Devices that are not here any more are left out."""
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(states["cpu"])
+    for number, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(state, number)
+    if torch.backends.mps.is_available():
+        for state in states["mps"]:
+            torch.mps.set_rng_state(state)
+
+
 def best_device() -> torch.device:
     """The fastest device of this machine: ``cuda`` (NVIDIA, or AMD with ROCm), else ``mps`` (Apple), else ``cpu``."""
     with warnings.catch_warnings():

@@ -14,7 +14,16 @@ import pytest
 import torch
 
 from course_lib import runtime
-from course_lib.runtime import Scale, best_device, device_report, scale, seed_everything, set_threads
+from course_lib.runtime import (
+    Scale,
+    best_device,
+    device_report,
+    random_states,
+    scale,
+    seed_everything,
+    set_random_states,
+    set_threads,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -52,6 +61,29 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_gives_others():
         draws.append(three_draws())
     assert draws[0] == draws[1]
     assert all(a != b for a, b in zip(draws[0], draws[2], strict=True))
+
+
+def test_random_numbers_go_on_from_states_that_were_kept_also_in_the_middle_of_a_pair():
+    """A Gaussian is drawn in pairs: the second half waits in the state of Python and of NumPy."""
+    seed_everything(3)
+    gauss = lambda: (random.gauss(0, 1), float(np.random.normal()), float(torch.randn(())))  # noqa: E731, NPY002
+    gauss()
+    states = random_states()
+    drawn = [gauss(), three_draws(), gauss()]
+    seed_everything(4)
+    set_random_states(states)
+    assert [gauss(), three_draws(), gauss()] == drawn
+    set_random_states(states)
+    assert gauss() == drawn[0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_random_numbers_of_a_gpu_go_on_too():
+    states = random_states()
+    drawn = torch.rand(5, device="cuda")
+    set_random_states(states)
+    assert torch.equal(torch.rand(5, device="cuda"), drawn)
 
 
 def test_the_largest_seed_is_accepted_and_the_next_one_is_not():

@@ -104,16 +104,13 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     return once
 
 
-def load_model_tensors(model: nn.Module, tensors: Tensors, source: str | Path) -> None:
-    """Copy what ``model_tensors`` gave into the weights of a model of the same kind. What is tied in it stays tied."""
+def load_model_tensors(model: nn.Module, tensors: Tensors) -> None:
+    """Copy what ``model_tensors`` gave into a model of the same kind. What is tied in it stays tied."""
     own = model_tensors(model)
-    for problem, names in (("lacks", own.keys() - tensors.keys()), ("also holds", tensors.keys() - own.keys())):
-        if names:
-            raise CheckpointError(f"{source} {problem} {', '.join(sorted(names)[:3])}: it is of another kind of model")
-    for name, tensor in own.items():
-        there, here = ((t.dtype, tuple(t.shape)) for t in (tensors[name], tensor))
-        if there != here:
-            raise CheckpointError(f"{source} holds {name} as {there}, the model has {here}: it is of another model")
+    for name in sorted(own.keys() | tensors.keys()):
+        here, there = (f"{t[name].dtype} {tuple(t[name].shape)}" if name in t else "nothing" for t in (own, tensors))
+        if here != there:
+            raise CheckpointError(f"the weights are of another model: for {name} they hold {there}, the model {here}")
     for name, tensor in own.items():
         tensor.copy_(tensors[name])
 

@@ -5,15 +5,12 @@ place in the data, and the state of every source of random numbers. A test resum
 uninterrupted one, bit for bit.
 """
 
-import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -26,6 +23,7 @@ from course_lib.models.storage import (
     read_folder,
     write_folder,
 )
+from course_lib.runtime import random_states, set_random_states
 from course_lib.training.distributed import Process
 
 
@@ -67,64 +65,61 @@ class Checkpoints:
 
     def save(self, run: Run) -> None:
         """Called in every process; the first one writes. Old checkpoints go when the new one stands on the disk."""
-        random_states = run.process.gather(_random_states())
-        if not run.process.first:
-            return
-        tensors: dict[str, Tensor] = {}
         state = {
             "step": run.step,
             "stopped": run.stopped,
-            "settings": {**run.settings, "processes": run.process.world},
+            "settings": run.settings,
             "optimisers": [optimiser.state_dict()["state"] for optimiser in run.optimisers],
             "batches": run.batches.state_dict(),
             "history": run.history.state_dict(),
-            "random": random_states,
+            "random": run.process.gather(random_states()),
         }
-        facts = _taken_apart(state, "training", tensors)
-        files = {"weights.safetensors": model_tensors(run.model), "training.safetensors": tensors}
-        write_folder(self.folder / f"step-{run.step:06d}", files, facts)
-        for old in self.found()[: -self.keep]:
-            discard(old)
+        if run.process.first:
+            tensors: dict[str, Tensor] = {}
+            facts = _taken_apart(state, "training", tensors)
+            files = {"weights.safetensors": model_tensors(run.model), "training.safetensors": tensors}
+            write_folder(self.folder / f"step-{run.step:06d}", files, facts)
+            for old in self.found()[: -self.keep]:
+                discard(old)
 
     def load_newest(self, run: Run) -> None:
         """Set the run to where the newest checkpoint was written; without any, leave it as it is."""
         if run.process.first:
-            for leftover in [*self.folder.glob(".step-*.partial"), *self.folder.glob(".step-*.removed")]:
-                discard(leftover)  # a process was killed while it wrote
+            for leftover in self.folder.glob(".step-*"):  # of a process that was killed while it wrote or removed
+                discard(leftover)
         if not (found := self.found()):
             return
         newest = found.pop()
         try:
             files, facts = read_folder(newest)
-            self._set(run, newest, files["weights.safetensors"], _put_together(facts, files["training.safetensors"]))
-        except KeyError as error:
-            raise CheckpointError(
-                f"{newest} has no {error}: it is no checkpoint of train. Move it elsewhere."
-            ) from None
         except CheckpointError as error:
-            whole = next((path for path in reversed(found) if _is_whole(path)), None)
-            if whole is None or _is_whole(newest):
-                raise
-            raise CheckpointError(f"{error} {whole} is whole: remove {newest} to go on from there.") from error
+            if whole := next((str(path) for path in reversed(found) if _is_whole(path)), ""):
+                raise CheckpointError(f"{error} {whole} is whole: to go on from there, remove {newest}.") from error
+            raise
+        try:
+            _set(run, files["weights.safetensors"], _put_together(facts, files["training.safetensors"]))
+        except Exception as error:  # whatever it is: the bytes are those that were written, so they do not fit this run
+            what = str(error) if isinstance(error, ValueError) else repr(error)
+            raise CheckpointError(
+                f"{newest} does not fit this training: {what}. Give what it was made with, to go on; or give another "
+                "folder, to begin anew."
+            ) from error
 
-    def _set(self, run: Run, source: Path, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
-        settings = {**run.settings, "processes": run.process.world}
-        for name, was in state["settings"].items():
-            if was != settings[name]:
-                raise CheckpointError(
-                    f"{source} was made with {name} = {was}, and now it is {settings[name]}. "
-                    "Give what it was, to go on; or take another folder, to begin anew."
-                )
-        if state["step"] > run.steps:
-            raise CheckpointError(f"{source} has done more than the {run.steps} steps asked for: ask for more.")
-        load_model_tensors(run.model, weights, source)
-        for optimiser, remembered in zip(run.optimisers, state["optimisers"], strict=True):
-            by_number = {int(number): value for number, value in remembered.items()}
-            optimiser.load_state_dict({"state": by_number, "param_groups": optimiser.state_dict()["param_groups"]})
-        run.batches.load_state_dict(state["batches"])
-        run.history.load_state_dict(state["history"])
-        _set_random_states(state["random"][run.process.rank])
-        run.step, run.stopped = state["step"], state["stopped"]
+
+def _set(run: Run, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+    for name, now in run.settings.items():
+        if now != state["settings"][name]:
+            raise CheckpointError(f"it was made with {name} = {state['settings'][name]}, and now it is {now}")
+    if state["step"] > run.steps:
+        raise CheckpointError(f"it has done {state['step']} steps, and now steps is {run.steps}")
+    load_model_tensors(run.model, weights)
+    for optimiser, remembered in zip(run.optimisers, state["optimisers"], strict=True):
+        by_number = {int(number): value for number, value in remembered.items()}
+        optimiser.load_state_dict({"state": by_number, "param_groups": optimiser.state_dict()["param_groups"]})
+    run.batches.load_state_dict(state["batches"])
+    run.history.load_state_dict(state["history"])
+    set_random_states(state["random"][run.process.rank])
+    run.step, run.stopped = state["step"], state["stopped"]
 
 
 def _is_whole(folder: Path) -> bool:
@@ -133,30 +128,6 @@ def _is_whole(folder: Path) -> bool:
     except CheckpointError:
         return False
     return True
-
-
-def _random_states() -> dict[str, Any]:
-    version, words, gauss = random.getstate()
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 (code that draws from the global generator is the reason)
-    return {
-        "python": [version, torch.tensor(words), gauss],
-        "numpy": [kind, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest],
-        "cpu": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
-    }
-
-
-def _set_random_states(states: dict[str, Any]) -> None:
-    version, words, gauss = states["python"]
-    random.setstate((version, tuple(words.tolist()), gauss))
-    kind, keys, *rest = states["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(states["cpu"])
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
-    if states["mps"] is not None and torch.backends.mps.is_available():
-        torch.mps.set_rng_state(states["mps"])
 
 
 def _taken_apart(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

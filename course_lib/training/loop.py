@@ -171,12 +171,13 @@ def train(
     _check_arguments(batches, loss, steps, schedule, clip, accumulate, precision, callbacks, checkpoints)
     parameters = _trained_parameters(model, optimisers, precision)
     process, history = this_process(parameters[0].device), History()
-    settings = {
+    settings: dict[str, Any] = {
         "clip": clip,
         "accumulate": accumulate,
         "precision": precision,
-        "optimisers": list(map(str, optimisers)),
+        "processes": process.world,
     }
+    settings["optimisers"] = " ".join(" ".join(map(str, optimisers)).split())  # with their rates, decays, betas
     run = Run(model, optimisers, batches, history, settings, process, steps)
     if checkpoints:
         checkpoints.load_newest(run)
