@@ -220,12 +220,7 @@ class MultiHeadAttention(nn.Module):
                     f"memory is given, but positions are {type(self.positions).__name__}: "
                     "places in two texts have no distance"
                 )
-        if mask is None:
-            return None
-        for_all_heads = isinstance(mask, Tensor) and mask.ndim == 3
-        heads = () if for_all_heads else (self.heads,)
-        _check_mask(mask, (len(x), *heads, x.shape[1], length), x.device)
-        return mask[:, None] if for_all_heads else mask
+        return None if mask is None else mask_by_heads(mask, (len(x), self.heads, x.shape[1], length), x.device)
 
     def _read(
         self, x: Tensor, memory: Tensor | None, positions: Tensor | None, cache: KeyValueCache | None
@@ -239,9 +234,8 @@ class MultiHeadAttention(nn.Module):
                 positions = positions + cache.positions[..., -1:] + 1
         _check_fits(x, positions)
         qk, v = self._split(self.qkv(x), [self.heads + self.kv_heads, self.kv_heads])
-        q, k = self.positions.turn(self.qk_norm(qk), positions).split(
-            [self.heads, self.kv_heads], dim=1
-        )  # by the same angles
+        turned = self.positions.turn(self._normed(qk), positions)  # queries and keys by the same angles
+        q, k = turned.split([self.heads, self.kv_heads], dim=1)
         key_positions = positions
         if cache is not None:
             cache.append(k, v, positions)
@@ -252,15 +246,18 @@ class MultiHeadAttention(nn.Module):
         at = self.heads * self.head_width
         weight, bias = self.qkv.weight, self.qkv.bias
         [q] = self._split(F.linear(x, weight[:at], None if bias is None else bias[:at]), [self.heads])
-        q = self.qk_norm(q)
+        q = self._normed(q)
         if cache is None or cache.length == 0:
             kv = F.linear(memory, weight[at:], None if bias is None else bias[at:])
             k, v = self._split(kv, [self.kv_heads, self.kv_heads])
-            k = self.qk_norm(k)
+            k = self._normed(k)
             if cache is None:
                 return q, k, v
             cache.append(k, v, torch.arange(memory.shape[1], device=memory.device))
         return q, cache.keys, cache.values
+
+    def _normed(self, qk: Tensor) -> Tensor:
+        return self.qk_norm(qk).to(qk.dtype)  # on a GPU, autocast makes every norm float32; the values are not
 
     def _split(self, projected: Tensor, heads: list[int]) -> list[Tensor]:
         """(B, T, sum of heads × K) to one (B, heads, T, K) for each."""
@@ -278,6 +275,18 @@ class MultiHeadAttention(nn.Module):
             )
         if x.dtype != self.qkv.weight.dtype and not torch.is_autocast_enabled(x.device.type):
             raise TypeError(f"{name} is {x.dtype}, but the weights are {self.qkv.weight.dtype}: convert one of them")
+
+
+def mask_by_heads(
+    mask: Bool[Tensor, "*b #T #S"], scores: tuple[int, int, int, int], device: torch.device
+) -> Bool[Tensor, "*h #T #S"]:
+    """A mask that fits ``scores``, the sizes (B, H, T, S); one of (B, T, S), for all heads alike, as (B, 1, T, S).
+
+    Raises TypeError for anything but bool, ValueError where it does not fit.
+    """
+    for_all_heads = isinstance(mask, Tensor) and mask.ndim == 3
+    _check_mask(mask, (scores[0], *scores[2:]) if for_all_heads else scores, device)
+    return mask[:, None] if for_all_heads else mask
 
 
 def _check_alike(*tensors: Tensor, by_heads: bool = False) -> None:

@@ -9,6 +9,7 @@ Sizes: B sequences, T positions, S positions of a memory, D model width.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class PreNormBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.attention, self.attention_norm = attention, norm()
-        self.cross, self.cross_norm = cross, norm() if cross is not None else None
+        self.cross, self.cross_norm = cross, (nn.Identity() if cross is None else norm())
         self.feedforward, self.feedforward_norm = feedforward, norm()
         self.dropout = nn.Dropout(dropout)
 
@@ -59,24 +60,19 @@ class PreNormBlock(nn.Module):
                 f"memory is {'missing' if memory is None else 'given'}, but this block has "
                 f"{'no ' if self.cross is None else ''}cross-attention"
             )
-        x = self.residual(
-            x,
-            self.attention_norm,
-            lambda y: self.attention(y, mask=mask, causal=causal, positions=positions, cache=cache),
-        )
+        attend = partial(self.attention, mask=mask, causal=causal, positions=positions, cache=cache)
+        x = self.residual(x, self.attention_norm, attend)
         if self.cross is not None:
-            cross = self.cross  # for the type checker: it stays what it is
-            x = self.residual(x, self.cross_norm, lambda y: cross(y, memory, mask=memory_mask, cache=memory_cache))
+            read = partial(self.cross, memory=memory, mask=memory_mask, cache=memory_cache)
+            x = self.residual(x, self.cross_norm, read)
         return self.residual(x, self.feedforward_norm, self.feedforward)
 
-    def residual(self, x: Tensor, norm: nn.Module | None, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
-        assert norm is not None
+    def residual(self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         return x + self.dropout(sublayer(norm(x)))
 
 
 class PostNormBlock(PreNormBlock):
     """norm(x + sublayer(x)), as in the paper of 2017."""
 
-    def residual(self, x: Tensor, norm: nn.Module | None, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
-        assert norm is not None
+    def residual(self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         return norm(x + self.dropout(sublayer(x)))

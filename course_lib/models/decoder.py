@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from course_lib.arguments import check_at_least_one, holds_integers, in_error_words
-from course_lib.layers.attention import MultiHeadAttention
+from course_lib.layers.attention import MultiHeadAttention, mask_by_heads
 from course_lib.layers.cache import KeyValueCache
 from course_lib.layers.masks import causal_mask, sliding_window_mask
 from course_lib.layers.norms import RMSNorm
@@ -99,7 +99,7 @@ class GPT(nn.Module):
         self,
         ids: Int[Tensor, "B T"],
         *,
-        mask: Bool[Tensor, "*b T S"] | None = None,
+        mask: Bool[Tensor, "*b #T #S"] | None = None,
         positions: Int[Tensor, "*b T"] | None = None,
         caches: list[KeyValueCache] | None = None,
     ) -> Float[Tensor, "B T V"]:
@@ -113,7 +113,7 @@ class GPT(nn.Module):
         self,
         ids: Int[Tensor, "B T"],
         *,
-        mask: Bool[Tensor, "*b T S"] | None = None,
+        mask: Bool[Tensor, "*b #T #S"] | None = None,
         positions: Int[Tensor, "*b T"] | None = None,
         caches: list[KeyValueCache] | None = None,
     ) -> Float[Tensor, "B T D"]:
@@ -126,27 +126,32 @@ class GPT(nn.Module):
             positions = torch.arange(length, device=ids.device)
             if caches and seen:
                 positions = positions + caches[0].positions[..., -1:] + 1
+        if mask is not None:
+            mask = mask_by_heads(mask, (len(ids), self.config.heads, length, seen + length), ids.device)
         if self.config.window is not None:
             window = sliding_window_mask(length, self.config.window, seen + length, device=ids.device)
             mask = window if mask is None else mask & window
         elif mask is not None:
             mask = mask & causal_mask(length, seen + length, device=ids.device)
-        x = self.dropout(self.positions.add(self.embedding(ids), positions))
+        x = self.dropout(self.positions.add(self.embedding(ids.long()), positions))
         for i, block in enumerate(self.blocks):
             cache = caches[i] if caches else None
             x = block(x, mask=mask, causal=mask is None, positions=positions, cache=cache)
         return self.norm(x)
 
     def head(self, hidden: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
-        """Logits, in float32 at least, capped where the configuration says so."""
-        logits = self.unembedding(hidden)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        cap = self.config.logit_cap
-        return logits if cap is None else cap * torch.tanh(logits / cap)
+        """Logits of the next token."""
+        return soft_capped(self.unembedding(hidden), self.config.logit_cap)
 
     def new_caches(self) -> list[KeyValueCache]:
         """An empty cache for each layer."""
         return [KeyValueCache() for _ in self.blocks]
+
+
+def soft_capped(logits: Float[Tensor, "*B V"], cap: float | None) -> Float[Tensor, "*B V"]:
+    """In float32 at least. With a cap c, x becomes c · tanh(x / c): never beyond ±c (Gemma Team 2024, section 2)."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def check_ids(name: str, ids: Tensor, vocabulary: int) -> None:
@@ -154,7 +159,7 @@ def check_ids(name: str, ids: Tensor, vocabulary: int) -> None:
     if not holds_integers(ids) or ids.ndim != 2 or 0 in ids.shape:
         raise TypeError(f"{name} must be a tensor of integers with shape (B, T), not {in_error_words(ids)}")
     if ids.device.type == "cpu" and not torch.compiler.is_compiling():  # a GPU would have to stop for this
-        lowest, highest = ids.aminmax()
+        lowest, highest = ids.long().aminmax()
         if lowest < 0 or highest >= vocabulary:
             raise ValueError(f"{name} run from {lowest} to {highest}: they must be from 0 to {vocabulary - 1}")
 

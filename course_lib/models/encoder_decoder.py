@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from course_lib.arguments import in_error_words
 from course_lib.layers.attention import MultiHeadAttention
 from course_lib.layers.cache import KeyValueCache
 from course_lib.layers.masks import padding_mask
 from course_lib.layers.norms import RMSNorm
 from course_lib.layers.positions import PositionScheme
-from course_lib.models.decoder import check_ids, initialise
+from course_lib.models.decoder import check_ids, initialise, soft_capped
 from course_lib.models.parts import BLOCKS, FEEDFORWARDS, NORMS, POSITIONS, Config
 
 
@@ -105,7 +106,7 @@ class Transformer(nn.Module):
         """The memory: each source token's vector, after it has read all others."""
         check_ids("source", source, self.config.vocabulary)
         positions = torch.arange(source.shape[1], device=source.device)
-        mask = None if source_real is None else padding_mask(source_real)
+        mask = _source_mask(source_real, source.shape)
         x = self._embed(source, self.source_positions, positions)
         for block in self.encoder:
             x = block(x, mask=mask, positions=positions)
@@ -124,7 +125,7 @@ class Transformer(nn.Module):
             raise ValueError(f"caches has {len(caches)} entries: each of the {len(self.decoder)} layers needs its own")
         seen = caches[0].target.length if caches else 0
         positions = torch.arange(seen, seen + target.shape[1], device=target.device)
-        memory_mask = None if source_real is None else padding_mask(source_real)
+        memory_mask = _source_mask(source_real, memory.shape[:2])
         x = self._embed(target, self.target_positions, positions)
         for i, block in enumerate(self.decoder):
             own, of_memory = caches[i] if caches else (None, None)
@@ -137,15 +138,23 @@ class Transformer(nn.Module):
                 cache=own,
                 memory_cache=of_memory,
             )
-        logits = self.unembedding(self.decoder_norm(x))
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        cap = self.config.logit_cap
-        return logits if cap is None else cap * torch.tanh(logits / cap)
+        return soft_capped(self.unembedding(self.decoder_norm(x)), self.config.logit_cap)
 
     def new_caches(self) -> list[DecoderCache]:
         """Empty caches for each layer of the decoder."""
         return [DecoderCache(KeyValueCache(), KeyValueCache()) for _ in self.decoder]
 
     def _embed(self, ids: Tensor, scheme: PositionScheme, positions: Tensor) -> Tensor:
-        x = self.embedding(ids) * self.config.width**0.5
+        x = self.embedding(ids.long()) * self.config.width**0.5
         return self.dropout(scheme.add(x, positions))
+
+
+def _source_mask(source_real: Tensor | None, sizes: torch.Size) -> Tensor | None:
+    """The mask that hides padding from whoever reads a source of these sizes, (B, S)."""
+    if source_real is None:
+        return None
+    if not isinstance(source_real, Tensor) or source_real.dtype != torch.bool:
+        raise TypeError(f"source_real must be a tensor of bool, True at real tokens, not {in_error_words(source_real)}")
+    if source_real.shape != sizes:
+        raise ValueError(f"source_real has shape {tuple(source_real.shape)}: the source has {tuple(sizes)}")
+    return padding_mask(source_real)

@@ -34,8 +34,8 @@ from course_lib.layers.positions import (
 class Config:
     """Sizes and names that all models share. ``hidden`` is F, the feed-forward width: 4 D where it is not given.
 
-    ``context`` is the longest text in training; only learned positions end there. ``logit_cap`` c turns a logit x into
-    c · tanh(x / c) (Gemma Team 2024, section 2). Raises ValueError for sizes that do not fit and unknown names.
+    ``context`` is the longest text in training; only learned positions end there. ``logit_cap`` keeps logits
+    small: see ``soft_capped``. Raises ValueError for sizes that do not fit and unknown names.
     """
 
     vocabulary: int

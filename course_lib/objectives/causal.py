@@ -38,7 +38,7 @@ def cross_entropy(
     ValueError where there is nothing to learn from: the mean of nothing would be NaN, and silently so. (A *sum* on a
     GPU is not checked, for reading the targets back would make the GPU wait. The training loop looks later.)
     """
-    _check(logits, targets, smoothing)
+    targets = _checked_targets(logits, targets, smoothing, reduction)
     real = targets != IGNORE
     if (reduction == "mean" or targets.device.type == "cpu") and not real.any():
         raise ValueError(f"targets are all {IGNORE}: this batch has nothing to learn from, leave it out")
@@ -58,7 +58,8 @@ def causal_loss(model: nn.Module, batch: tuple[Int[Tensor, "B T"], Int[Tensor, "
     return LossSum(total, (targets != IGNORE).sum())
 
 
-def _check(logits: Tensor, targets: Tensor, smoothing: float) -> None:
+def _checked_targets(logits: Tensor, targets: Tensor, smoothing: float, reduction: str) -> Tensor:
+    """``targets`` as int64, where all arguments are as they must be."""
     if not isinstance(logits, Tensor) or not logits.is_floating_point() or logits.ndim < 2:
         raise TypeError(f"logits must be a tensor of floating-point numbers, (..., V), not {in_error_words(logits)}")
     if not holds_integers(targets):
@@ -70,9 +71,13 @@ def _check(logits: Tensor, targets: Tensor, smoothing: float) -> None:
         )
     if not 0 <= smoothing < 1:
         raise ValueError(f"smoothing is {smoothing}: it must be at least 0 and below 1")
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction is {reduction!r}: it must be 'mean' or 'sum'")
+    targets = targets.long()
     if targets.device.type != "cpu":
-        return  # a GPU would have to stop for what follows; it has checks of its own
+        return targets  # a GPU would have to stop for what follows; it has checks of its own
     wrong = (targets != IGNORE) & ((targets < 0) | (targets >= logits.shape[-1]))
     if wrong.any():
         last = logits.shape[-1] - 1
         raise ValueError(f"targets hold {targets[wrong][0].item()}: they must be 0 to {last}, or {IGNORE} (ignored)")
+    return targets

@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from course_lib.arguments import check_at_least_one
+
 
 class AdamW(Optimizer):
     """Each parameter gets a step of its own size: the mean of its gradients over the root of their mean square.
@@ -29,13 +31,13 @@ class AdamW(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        _check_rates(lr=lr, weight_decay=weight_decay)
+        _check_rates(lr=lr, eps=eps, weight_decay=weight_decay)
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas are {betas}: both must be at least 0 and below 1")
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]  # no closure: nothing here evaluates a model again
         for group in self.param_groups:
             (beta1, beta2), lr = group["betas"], group["lr"]
             for step, params in _by_step(self, group["params"]).items():
@@ -68,13 +70,14 @@ class Muon(Optimizer):
         _check_rates(lr=lr, weight_decay=weight_decay)
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum is {momentum}: it must be at least 0 and below 1")
+        check_at_least_one("steps", steps)
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": steps})
         for p in (p for group in self.param_groups for p in group["params"]):
             if p.ndim != 2:
                 raise ValueError(f"params hold a tensor of shape {tuple(p.shape)}: Muon is for matrices alone")
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]  # no closure: nothing here evaluates a model again
         for group in self.param_groups:
             same_shape: dict[torch.Size, list[Tensor]] = {}
             for p in group["params"]:
@@ -82,7 +85,10 @@ class Muon(Optimizer):
                     same_shape.setdefault(p.shape, []).append(p)
             for shape, params in same_shape.items():
                 grads = [p.grad for p in params if p.grad is not None]
-                means = [self.state[p].setdefault("mean", torch.zeros_like(p)) for p in params]
+                for p in params:
+                    if not self.state[p]:
+                        self.state[p]["mean"] = torch.zeros_like(p)
+                means = [self.state[p]["mean"] for p in params]
                 torch._foreach_lerp_(means, grads, 1 - group["momentum"])
                 ahead = torch._foreach_lerp(grads, means, group["momentum"])  # Nesterov: one step ahead of the mean
                 directions = orthogonalise(torch.stack(ahead), steps=group["steps"])
@@ -92,11 +98,14 @@ class Muon(Optimizer):
 
 
 def orthogonalise(matrices: Float[Tensor, "*n R C"], *, steps: int = 5) -> Float[Tensor, "*n R C"]:
-    """About U Vᵀ for each matrix U S Vᵀ: its singular values all become roughly 1 (0.7 to 1.2), its directions stay.
+    """About U Vᵀ for each matrix U S Vᵀ: its singular values all become roughly 1, its directions stay.
+
+    Roughly: 0.68 to 1.21 where they were more than 1/500 of the matrix' norm. Smaller ones grow up to 485 times.
 
     Newton and Schulz's iteration X ← (a + b XXᵀ + c (XXᵀ)²) X with Jordan's coefficients, which push small singular
     values up fast and never settle at exactly 1. We iterate on the small matrix XXᵀ alone and collect the factors, for
-    all of them commute; X itself is multiplied once, at the end. That is the same result for half of the work.
+    all of them commute; X itself is multiplied once, at the end: the same result, and over the matrices of a block a
+    third less work (half for those four times as long as wide, a quarter more for square ones).
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     wide = matrices if matrices.shape[-2] <= matrices.shape[-1] else matrices.mT  # XXᵀ is the smaller of the two
@@ -115,7 +124,10 @@ def orthogonalise(matrices: Float[Tensor, "*n R C"], *, steps: int = 5) -> Float
 def muon_and_adamw(
     model: nn.Module, *, lr: float = 1e-2, adamw_lr: float = 1e-2, weight_decay: float = 0.0
 ) -> list[Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for everything else (embeddings, head, norms, biases)."""
+    """Muon for the matrices inside the blocks, AdamW for everything else (embeddings, head, norms, biases).
+
+    Weight decay is for the matrices alone.
+    """
     blocks = [m for m in model.modules() if isinstance(m, nn.ModuleList)]
     matrices = {m.weight: None for block in blocks for m in block.modules() if isinstance(m, nn.Linear)}
     rest = [p for p in model.parameters() if p not in matrices]

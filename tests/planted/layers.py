@@ -143,8 +143,8 @@ BUGS = [
     Bug(
         "keys and values are swapped",
         _A,
-        "  # by the same angles\n",
-        "\n        k, v = v, k\n",
+        "        key_positions = positions\n        if cache",
+        "        key_positions = positions\n        k, v = v, k\n        if cache",
         ATTENTION,
     ),
     Bug(
@@ -157,8 +157,10 @@ BUGS = [
     Bug(
         "keys are not turned",
         _A,
-        "q, k = self.positions.turn(qk, positions).split([self.heads, self.kv_heads], dim=1)",
-        "q, k = qk.split([self.heads, self.kv_heads], dim=1); q = self.positions.turn(q, positions)",
+        "turned = self.positions.turn(self._normed(qk), positions)  # queries and keys by the same angles\n",
+        "turned = self._normed(qk)\n"
+        "        turned_q = self.positions.turn(turned[:, : self.heads], positions)\n"
+        "        turned = torch.cat([turned_q, turned[:, self.heads :]], dim=1)\n",
         ATTENTION,
     ),
     Bug(
@@ -206,8 +208,8 @@ BUGS = [
     Bug(
         "a mask is checked only after the cache has grown",
         _A,
-        "        _check_mask(mask, (len(x), *heads, x.shape[1], length), x.device)\n",
-        "",
+        "return None if mask is None else mask_by_heads(mask, (len(x), self.heads, x.shape[1], length), x.device)",
+        "return mask[:, None] if mask is not None and mask.ndim == 3 else mask",
         CACHE,
     ),
     Bug(
