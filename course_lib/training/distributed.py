@@ -39,8 +39,13 @@ class Process:
 
     def share(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """This process's rows of a batch, on its device."""
-        if len(batch[0]) < self.world:
-            raise ValueError(f"batches gave {len(batch[0])} rows for {self.world} processes: each needs at least one")
+        if self.world > 1:
+            sizes = dict.fromkeys(len(tensor) for tensor in batch)
+            if len(sizes) > 1:
+                given = ", ".join(map(str, sizes))
+                raise ValueError(f"batches gave tensors with {given} rows: all must have the same number, to be shared")
+            if min(sizes) < self.world:
+                raise ValueError(f"batches gave {min(sizes)} row for {self.world} processes: each needs at least one")
         rows = [tensor[self.rank :: self.world].to(self.device, non_blocking=True) for tensor in batch]
         return type(batch)(*rows) if hasattr(batch, "_fields") else tuple(rows)
 
