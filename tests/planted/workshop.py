@@ -63,6 +63,13 @@ BUGS = [
         STEPS,
     ),
     Bug(
+        "who has the library do the exercise is praised for it",
+        "course_lib/workshop/exercises/steps.py",
+        "        if called.called:\n",
+        "        if not called:\n",
+        STEPS,
+    ),
+    Bug(
         "the learner draws other random numbers than the reference",
         "course_lib/workshop/exercises/steps.py",
         "        seed_a_call()\n        result = (on_behalf",

@@ -1,7 +1,8 @@
 """What an author composes exercises from: an Exercise is data and a list of steps, and a step looks at the answer.
 
 A step is a function that takes the answer, returns nothing where all is well, and raises ``Wrong`` where it is not.
-``Gives``, ``Equals`` and ``Catches`` make the usual ones. The texts to all keys and names stand in ``texts/``.
+``Gives``, ``Equals``, ``Catches`` and ``ByHand`` make the usual ones. The texts to all keys and names stand in
+``texts/``.
 """
 
 import copy
@@ -9,13 +10,15 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
+from unittest import mock
 
 from course_lib.workshop.exercises.calling import Answer, Wrong, frames_of, on_behalf, seed_a_call
 from course_lib.workshop.exercises.comparing import compare_answers as difference
 from course_lib.workshop.exercises.comparing import in_short, kind_of
 
-__all__ = ["Answer", "Catches", "Equals", "Exercise", "Gives", "Step", "Wrong", "difference", "key_of"]
+__all__ = ["Answer", "ByHand", "Catches", "Equals", "Exercise", "Gives", "Step", "Wrong", "difference", "key_of"]
 
 Step = Callable[[Answer], None]
 Cases = Iterable[Any] | Callable[[], Iterable[Any]]
@@ -177,6 +180,30 @@ class Catches:
                 return False
             raise
         return verdict is None or bool(verdict)
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """The learner's function does its work without ``function`` of the library, which would leave nothing to learn.
+
+    It stands in ``module`` and calls ``inside``, which stands there too: so it is noticed under whatever name it was
+    imported. Put this after the steps that look at the values. The mistake is called ``from_the_library``.
+    """
+
+    key: str
+    module: ModuleType
+    function: str
+    inside: str
+    cases: Cases
+
+    def __call__(self, answer: Answer) -> None:
+        with mock.patch.object(self.module, self.inside, wraps=getattr(self.module, self.inside)) as called:
+            for case in _made(self.cases):
+                seed_a_call()
+                answer(*(case if isinstance(case, tuple) else (case,)))
+        if called.called:
+            answer.inputs = ()
+            raise Wrong("from_the_library", function=self.function)
 
 
 def _code(implementation: Any) -> object:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_lib.layers.positions import rotate, sinusoids, t5_buckets
+from course_lib.layers.positions import Rotary, rotate, sinusoids, t5_buckets, to_interleaved
 
 # --- 1 waves_in_halves -----------------------------------------------------------------------------------------------
 
@@ -413,6 +413,16 @@ def turn_adds(x, positions, part):
 
 def turn_counts_itself(x, positions, part):
     return turn_rotate_half(x, torch.arange(x.size(-2)), part)
+
+
+def turn_from_the_library(x, positions, part):
+    return torch.cat([rotate(x[..., :part], positions), x[..., part:]], dim=-1)
+
+
+def turn_from_the_module(x, positions, part):
+    heads = x[..., :part].reshape(1, -1, *x.shape[-2:-1], part)
+    turned = Rotary(part).turn(heads, positions).reshape(*x.shape[:-1], part)
+    return torch.cat([turned, x[..., part:]], dim=-1)
 
 
 def turn_from_1(x, positions, part):
@@ -878,6 +888,20 @@ def neighbours_keys_only(weight, heads, key_heads):
     return torch.cat([q, by_heads(k, key_heads, zipped), v])
 
 
+def neighbours_from_the_library(weight, heads, key_heads):
+    q, k, v = cut(weight, heads, key_heads)
+    return torch.cat([to_interleaved(q, heads), to_interleaved(k, key_heads), v])
+
+
+def neighbours_first_head_only(weight, heads, key_heads):
+    K = weight.shape[0] // (heads + 2 * key_heads)
+    out = weight.clone()
+    for _ in range(heads + key_heads):
+        for i in range(K // 2):
+            out[2 * i], out[2 * i + 1] = weight[i], weight[i + K // 2]
+    return out
+
+
 def neighbours_changes_nothing(weight, heads, key_heads):
     q, k, v = cut(weight, heads, key_heads)
     by_heads(q, heads, zipped)
@@ -1005,6 +1029,8 @@ WRONG = {
         ("counted_from_1", turn_from_1),
         ("adds", turn_adds),
         ("changed_input", turn_overwrites),
+        ("from_the_library", turn_from_the_library),
+        ("from_the_library", turn_from_the_module),
     ],
     "causal_buckets": [
         ("still_there", buckets_as_found),
@@ -1067,6 +1093,8 @@ WRONG = {
         ("queries_only", neighbours_queries_only),
         ("keys_only", neighbours_keys_only),
         ("unchanged", neighbours_changes_nothing),
+        ("one_head_only", neighbours_first_head_only),
         ("changed_input", neighbours_in_place),
+        ("from_the_library", neighbours_from_the_library),
     ],
 }

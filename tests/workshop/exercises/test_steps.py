@@ -2,13 +2,24 @@
 
 import itertools
 import math
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 
-from course_lib.workshop.exercises.steps import Answer, Catches, Equals, Exercise, Gives, Wrong, difference, key_of
+from course_lib.workshop.exercises.steps import (
+    Answer,
+    ByHand,
+    Catches,
+    Equals,
+    Exercise,
+    Gives,
+    Wrong,
+    difference,
+    key_of,
+)
 
 MistakeOf = Callable[[Any, Any], str]
 
@@ -267,6 +278,44 @@ def test_an_error_of_the_test_itself_is_no_catch() -> None:
 def test_an_error_of_a_right_implementation_is_shown_and_not_taken_for_a_catch() -> None:
     with pytest.raises(TypeError):
         LARGEST(Answer(lambda largest: largest(3) == 3))
+
+
+# --- ByHand ----------------------------------------------------------------------------------------------------------
+
+WRAPPED = ByHand("by_hand", textwrap, "fill", "TextWrapper", [("one two", 3), ("three", 9)])
+fill_under_another_name = textwrap.fill
+
+
+def with_a_helper(text: str, width: int) -> str:
+    return "".join(sorted([text], key=lambda line: fill_under_another_name(line, width)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        (lambda text, width: "\n".join(text.split()), ""),
+        (lambda text, width: textwrap.dedent(text), ""),  # another function of the same module is fair use
+        (lambda text, width: textwrap.fill(text, width), "from_the_library"),
+        (lambda text, width: textwrap.fill(text, width) if width == 9 else text, "from_the_library"),
+        (with_a_helper, "from_the_library"),
+        (textwrap.fill, "from_the_library"),
+        (lambda text: text, "wrong_signature"),
+    ],
+)
+def test_an_answer_that_uses_the_function_of_the_library_is_noticed(
+    mistake_of: MistakeOf, answer: Any, name: str
+) -> None:
+    assert mistake_of(WRAPPED, answer) == name
+
+
+def test_the_library_is_named_and_works_as_before_whether_the_answer_raises_or_not() -> None:
+    before = textwrap.TextWrapper
+    with pytest.raises(Wrong) as caught:
+        WRAPPED(Answer(textwrap.fill))
+    assert caught.value.values == {"function": "fill"}
+    with pytest.raises(ZeroDivisionError):
+        WRAPPED(Answer(lambda text, width: width / 0))
+    assert textwrap.TextWrapper is before
 
 
 # --- the exercise ----------------------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from course_lib.layers import positions as library
 from course_lib.layers.positions import rotate, sinusoids, t5_buckets, to_half_split, to_interleaved
-from course_lib.workshop.exercises.steps import Catches, Exercise, Gives
+from course_lib.workshop.exercises.steps import ByHand, Catches, Exercise, Gives
 
 _BASE = 10_000.0
 
@@ -245,6 +246,7 @@ _TURN_PART = Exercise(
             "two_pairs", _part(rotate), [(_random(3, 6), torch.tensor([2, 0, 3]), 4)], _TURN_MISTAKES, tolerance=1e-4
         ),
         Gives("values", _part(rotate), _turn_cases, _TURN_MISTAKES, tolerance=1e-4),
+        ByHand("by_hand", library, "rotate", "_check_fits", _turn_cases),
     ],
 )
 
@@ -459,8 +461,8 @@ def _cache_cases() -> Iterator[tuple[Tensor, int, int]]:
 
 _DROP_MIDDLE = Exercise(
     "drop_middle",
-    minutes=20,
-    difficulty=3,
+    minutes=15,
+    difficulty=2,
     section="4",
     steps=[
         Gives(
@@ -524,6 +526,12 @@ def _query_heads_for_keys(weight: Tensor, heads: int, key_heads: int) -> Tensor:
     return torch.cat([to_interleaved(q, heads), to_interleaved(k, heads), v])
 
 
+def _one_head_only(weight: Tensor, heads: int, key_heads: int) -> Tensor:
+    """The place where a head begins is forgotten, so the first head is put in order again and again."""
+    width = len(weight) // (heads + 2 * key_heads)
+    return torch.cat([to_interleaved(weight[:width], 1), weight[width:]])
+
+
 def _weight_cases() -> Iterator[tuple[Tensor, int, int]]:
     yield _random(8 * 8, 24), 4, 2
     yield _random(5 * 12, 36), 3, 1
@@ -552,9 +560,11 @@ _TO_NEIGHBOURS = Exercise(
                 "queries_only": _rows(to_interleaved, _stays, _stays),
                 "keys_only": _rows(_stays, to_interleaved, _stays),
                 "unchanged": _rows(_stays, _stays, _stays),
+                "one_head_only": _one_head_only,
             },
             tolerance=0.0,
-        )
+        ),
+        ByHand("by_hand", library, "to_interleaved", "_reorder", _weight_cases),
     ],
 )
 
