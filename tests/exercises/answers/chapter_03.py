@@ -149,6 +149,16 @@ def scores_over_H(q, k):
     return torch.matmul(q, k.transpose(2, 3)) / math.sqrt(d_k)
 
 
+def scores_by_their_spread(q, k):
+    scores = torch.einsum("bhtk,bhsk->bhts", q, k)
+    return scores / torch.std(scores)
+
+
+def scores_by_the_spread_of_rows(q, k):
+    scores = torch.einsum("bhtk,bhsk->bhts", q, k)
+    return scores / torch.std(scores, dim=3, keepdim=True)
+
+
 def scores_times(q, k):
     return torch.matmul(q, k.transpose(2, 3)) * q.size(3) ** 0.5
 
@@ -490,6 +500,11 @@ def split_parts_only(packed, heads):
     return torch.split(packed, packed.shape[-1] // 3, dim=-1)
 
 
+def split_along_the_batch(packed, heads):
+    B, T, width = packed.shape
+    return packed.view(B, T, 3, heads, width // 3 // heads).transpose(1, 2).unbind(0)
+
+
 def split_stacked(packed, heads):
     B, T, _ = packed.shape
     return packed.view(B, T, 3, heads, -1).permute(2, 0, 3, 1, 4)
@@ -680,6 +695,11 @@ def judge_nothing(attend):
     attend(q, q, q, torch.ones(5, 5).bool())
 
 
+def judge_with_a_slip(attend):
+    q, mask = torch.randn(2, 3, 5, 4), causal_mask(5)
+    assert torch.allclose(attend(q, q, q, mask)[mask], q)
+
+
 def judge_always_fails(attend):
     q = torch.randn(2, 3, 5, 4)
     assert torch.equal(attend(q, q, q, torch.ones(5, 5).bool()), q)
@@ -768,6 +788,8 @@ WRONG = {
         ("divided_by_root_T", scores_over_T),
         ("divided_by_root_H", scores_over_H),
         ("divided_twice", scores_scaled_again),
+        ("measured_spread", scores_by_their_spread),
+        ("measured_spread_of_each_row", scores_by_the_spread_of_rows),
         ("multiplied", scores_times),
         ("keys_reshaped", scores_viewed),
         ("queries_and_keys_swapped", scores_swapped),
@@ -825,6 +847,7 @@ WRONG = {
         ("order_q_v_k", split_values_second),
         ("heads_not_split", split_parts_only),
         ("stacked", split_stacked),
+        ("wrong_length", split_along_the_batch),
     ],
     "attend_with_cache": [
         ("heads_still_there", cached_untouched),
@@ -842,6 +865,7 @@ WRONG = {
     ],
     "judge_attention": [
         ("asserts_nothing", judge_nothing),
+        ("raised", judge_with_a_slip),
         ("refuses_everything", judge_always_fails),
         ("refuses_loops", judging(exact=True)),
         ("asserts_nothing", judge_shapes),

@@ -86,6 +86,8 @@ _SCALED_MISTAKES = {
     "divided_by_root_T": lambda q, k: q @ k.mT / math.sqrt(q.shape[-2]),
     "divided_by_root_H": lambda q, k: q @ k.mT / math.sqrt(q.shape[1]),
     "divided_twice": lambda q, k: _scores(q, k) / math.sqrt(q.shape[-1] ** 0.5),
+    "measured_spread": lambda q, k: (q @ k.mT) / (q @ k.mT).std(),
+    "measured_spread_of_each_row": lambda q, k: (q @ k.mT) / (q @ k.mT).std(dim=-1, keepdim=True),
     "multiplied": lambda q, k: q @ k.mT * math.sqrt(q.shape[-1]),
     "keys_reshaped": lambda q, k: q @ k.reshape(*k.shape[:2], k.shape[3], k.shape[2]) / math.sqrt(q.shape[-1]),
     "queries_and_keys_swapped": lambda q, k: _scores(k, q),
