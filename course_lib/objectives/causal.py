@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from course_lib.arguments import holds_integers, in_error_words
-from course_lib.data.batches import IGNORE
+from course_lib.data.batches import IGNORE, PackedBatch
+from course_lib.layers.masks import document_mask
 
 
 class LossSum(NamedTuple):
@@ -56,6 +57,12 @@ def causal_loss(model: nn.Module, batch: tuple[Int[Tensor, "B T"], Int[Tensor, "
     ids, targets = batch
     total = cross_entropy(model(ids), targets, reduction="sum")
     return LossSum(total, (targets != IGNORE).sum())
+
+
+def packed_loss(model: nn.Module, batch: PackedBatch) -> LossSum:
+    """For rows of ``pack_documents``: no document reads from its neighbours, and positions start again with each."""
+    logits = model(batch.ids, mask=document_mask(batch.document_ids), positions=batch.positions)
+    return LossSum(cross_entropy(logits, batch.targets, reduction="sum"), (batch.targets != IGNORE).sum())
 
 
 def _checked_targets(logits: Tensor, targets: Tensor, smoothing: float, reduction: str) -> Tensor:
