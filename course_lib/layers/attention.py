@@ -174,7 +174,8 @@ class MultiHeadAttention(nn.Module):
         mask = self._check_call(x, memory, mask, causal, cache)
         q, k, v, bias = self._read(x, memory, positions, cache)
         dropout = self.dropout if self.training else 0.0
-        read = fused_attention(q, k, v, mask, bias, causal=causal, dropout=dropout, scale=self.scale)
+        with torch.autocast(q.device.type, enabled=_autocast(q) and q.device.type != "cpu"):  # see _split
+            read = fused_attention(q, k, v, mask, bias, causal=causal, dropout=dropout, scale=self.scale)
         return self.out(read.transpose(1, 2).flatten(2))
 
     def weights(
@@ -260,7 +261,13 @@ class MultiHeadAttention(nn.Module):
         return self.qk_norm(qk).to(qk.dtype)  # on a GPU, autocast makes every norm float32; the values are not
 
     def _split(self, projected: Tensor, heads: list[int]) -> list[Tensor]:
-        """(B, T, sum of heads × K) to one (B, heads, T, K) for each."""
+        """(B, T, sum of heads × K) to one (B, heads, T, K) for each.
+
+        Autocast on a CPU: back to float32 here, for what follows up to ``out`` is slower in bfloat16 (measured: norm
+        and rotation 3 times, the kernel's backward 4 times at T = 64, and no gain below T = 1024).
+        """
+        if projected.device.type == "cpu" and _autocast(projected):
+            projected = projected.float()
         rows = projected.unflatten(-1, (-1, self.head_width)).transpose(1, 2)
         return list(rows.split(heads, dim=1))
 
@@ -275,6 +282,10 @@ class MultiHeadAttention(nn.Module):
             )
         if x.dtype != self.qkv.weight.dtype and not torch.is_autocast_enabled(x.device.type):
             raise TypeError(f"{name} is {x.dtype}, but the weights are {self.qkv.weight.dtype}: convert one of them")
+
+
+def _autocast(x: Tensor) -> bool:
+    return torch.is_autocast_enabled(x.device.type)
 
 
 def mask_by_heads(

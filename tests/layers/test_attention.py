@@ -587,7 +587,7 @@ def test_autocast_takes_a_cache():
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         whole = layer(x, causal=True)
         pieces = [layer(x[:, :3], causal=True, cache=cache), layer(x[:, 3:], causal=True, cache=cache)]
-    assert cache.keys.dtype == torch.bfloat16
+    assert cache.keys.dtype == torch.float32  # on a CPU, attention itself stays in float32: it is faster so
     assert_same(torch.cat(pieces, dim=1).double(), whole.double(), atol=20 * 4 * torch.finfo(torch.bfloat16).eps)
 
 
