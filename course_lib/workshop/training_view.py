@@ -23,8 +23,8 @@ class LossPlot:
     plot = LossPlot(best_possible=0.55)
     train(model, ..., callbacks=[plot])
 
-    The thin line is the loss of each batch, the thick one its running mean, the dots are evaluations, and the black
-    line is ``best_possible`` (nats per target). Where no notebook is running, or bars are switched off
+    The thin line is the loss of each batch, the thick one a running mean, the dots are evaluations, and the black line
+    is ``best_possible`` (nats per target). Where no notebook is running, or bars are switched off
     (TQDM_DISABLE=1), only the last figure is drawn. A training that a callback stops early ends without it:
     ``plot.show()`` draws it then.
     """
@@ -69,7 +69,7 @@ class LossPlot:
 
 
 def loss_figure(history: History, best_possible: float | None = None, *, title: str = "") -> Figure:
-    """The losses of a training as a figure. Both axes of the loss are logarithmic: a straight line is a power law."""
+    """The losses of a training. Both axes are logarithmic: the first steps change as much as all the later ones."""
     losses = history.losses
     figure, ax = plt.subplots()
     ax.plot(range(1, len(losses) + 1), losses, color=COLOURS[0], linewidth=0.7, alpha=0.4, label="each batch")
@@ -79,7 +79,9 @@ def loss_figure(history: History, best_possible: float | None = None, *, title: 
         ax.plot(steps, values, "o", color=COLOURS[1], markersize=5, label="new text")
     if best_possible is not None:
         ax.axhline(best_possible, color="black", linewidth=1, label="best possible")
+    ax.set_xscale("log")
     ax.set_yscale("log")
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
@@ -90,10 +92,10 @@ def loss_figure(history: History, best_possible: float | None = None, *, title: 
     return figure
 
 
-def running_mean(values: list[float], memory: float = 0.9) -> list[float]:
-    """Each value's mean with those before it; the older, the less they count. The first values are not pulled to 0."""
-    sums = accumulate(values, lambda mean, value: memory * mean + (1 - memory) * value, initial=0.0)
-    return [mean / (1 - memory**n) for n, mean in enumerate(sums) if n]
+def running_mean(losses: list[float]) -> list[float]:
+    """For each step the mean over the last tenth of the steps so far: equally wide everywhere on a logarithmic axis."""
+    sums = [0.0, *accumulate(losses)]
+    return [(sums[n] - sums[n - size]) / size for n in range(1, len(sums)) for size in [max(1, n // 10)]]
 
 
 def _is_live() -> bool:

@@ -136,11 +136,13 @@ def test_the_figure_holds_the_losses_their_mean_the_evaluations_and_the_best_pos
     plt.close(bare)
 
 
-def test_the_running_mean_starts_at_the_first_value_and_forgets() -> None:
-    assert running_mean([4.0, 4.0, 4.0]) == pytest.approx([4.0, 4.0, 4.0])
-    # (0.1 · 8 + 0.09 · 2) / 0.19, by hand
-    assert running_mean([2.0, 8.0]) == pytest.approx([2.0, 0.98 / 0.19])
-    assert running_mean([100.0, *[1.0] * 200])[-1] == pytest.approx(1.0, abs=1e-6)
+def test_the_running_mean_is_one_over_the_last_tenth_of_the_steps() -> None:
+    losses = [float(n * n) for n in range(1, 36)]
+    means = running_mean(losses)
+    assert means[:19] == losses[:19]  # fewer than 20 steps: each stands alone
+    assert means[19] == pytest.approx((19**2 + 20**2) / 2)
+    assert means[34] == pytest.approx((33**2 + 34**2 + 35**2) / 3)
+    assert len(means) == 35
     assert running_mean([]) == []
 
 
