@@ -55,7 +55,13 @@ def gpt2_config(vocabulary: int, context: int, layers: int, heads: int, width: i
 
 def llama_config(vocabulary: int, context: int, layers: int, heads: int, width: int, **changes: Any) -> GPTConfig:
     """The parts of Llama: rotary positions, RMSNorm, SwiGLU (give it ``hidden``), no biases, an untied head."""
-    parts: dict[str, Any] = {"feedforward": "swiglu", "qk_norm": False, "zero_init": False, "logit_cap": None}
+    parts: dict[str, Any] = {
+        "norm": "rms",
+        "feedforward": "swiglu",
+        "qk_norm": False,
+        "zero_init": False,
+        "logit_cap": None,
+    }
     return GPTConfig(vocabulary, context, layers, heads, width, **(parts | changes))
 
 

@@ -45,7 +45,7 @@ class Config:
     width: int = 384
     hidden: int | None = None
     positions: str = "rotary"
-    norm: str = "rms"
+    norm: str = "rms-plain"
     feedforward: str = "relu2"
     block: str = "pre"
     qk_norm: bool = True
