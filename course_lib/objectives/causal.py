@@ -36,12 +36,12 @@ def cross_entropy(
     """-log softmax(logits)[target], over all targets that are not ``IGNORE`` (-100).
 
     ``smoothing`` ε asks for 1 - ε + ε/V on the target and ε/V on each other token, instead of 1 and 0. Raises
-    ValueError where there is nothing to learn from: the mean of nothing would be NaN, and silently so. (A *sum* on a
-    GPU is not checked, for reading the targets back would make the GPU wait. The training loop looks later.)
+    ValueError where there is nothing to learn from: the mean of nothing would be NaN, and silently so. (A *sum* of
+    nothing is 0: one of several batches in a step may have no target. The training loop looks at all of them.)
     """
     targets = _checked_targets(logits, targets, smoothing, reduction)
     real = targets != IGNORE
-    if (reduction == "mean" or targets.device.type == "cpu") and not real.any():
+    if reduction == "mean" and not real.any():
         raise ValueError(f"targets are all {IGNORE}: this batch has nothing to learn from, leave it out")
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     log_sum = logits.logsumexp(dim=-1)  # log of the softmax's denominator

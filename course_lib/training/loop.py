@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
@@ -21,6 +20,7 @@ from tqdm.auto import tqdm
 from course_lib.arguments import check_at_least_one, in_error_words
 from course_lib.objectives.causal import LossSum
 from course_lib.runtime import late_bar
+from course_lib.training.callbacks import Callback, Evaluation, History, Progress
 from course_lib.training.checkpoints import Checkpoints, Run
 from course_lib.training.distributed import Process, this_process
 from course_lib.training.schedules import Schedule, constant
@@ -35,109 +35,6 @@ class Batches(Protocol):
 
 
 LossFunction = Callable[[nn.Module, Any], LossSum]
-
-
-class History:
-    """What a training has seen: ``losses`` (nats per target) and ``gradient_norms`` (before clipping) of each step."""
-
-    def __init__(self) -> None:
-        self.evaluations: list[tuple[int, float]] = []  # (steps done, value)
-        self._losses: list[float] = []
-        self._norms: list[float] = []
-        self._unread: list[tuple[Tensor, ...]] = []  # on the device
-
-    def add(self, total: Tensor, count: Tensor, norm: Tensor) -> None:
-        self._unread.append((total, count, norm))
-
-    def read(self) -> None:
-        """Fetch from the device what was added. An error at the first step whose loss or gradient is no number."""
-        if self._unread:
-            columns = [torch.stack(column).tolist() for column in zip(*self._unread, strict=True)]
-            self._unread.clear()
-            for total, count, norm in zip(*columns, strict=True):
-                _check_step(len(self._losses) + 1, total, count, norm)
-                self._losses.append(total / count)
-                self._norms.append(norm)
-
-    @property
-    def losses(self) -> list[float]:
-        self.read()
-        return self._losses
-
-    @property
-    def gradient_norms(self) -> list[float]:
-        self.read()
-        return self._norms
-
-    def state_dict(self) -> dict[str, Any]:
-        numbers = {"losses": self.losses, "norms": self.gradient_norms, "values": [v for _, v in self.evaluations]}
-        tensors: dict[str, Any] = {name: torch.tensor(n, dtype=torch.float64) for name, n in numbers.items()}
-        return {**tensors, "evaluated": [step for step, _ in self.evaluations]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._losses, self._norms = state["losses"].tolist(), state["norms"].tolist()
-        self.evaluations = list(zip(state["evaluated"], state["values"].tolist(), strict=True))
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a callback gets after each step. Reading the loss on a GPU makes it wait: not at every step, if possible."""
-
-    step: int  # steps done
-    steps: int
-    factor: float  # what the schedule gave
-    model: nn.Module
-    history: History
-
-    @property
-    def loss(self) -> float:
-        return self.history.losses[-1]
-
-    @property
-    def gradient_norm(self) -> float:
-        return self.history.gradient_norms[-1]
-
-
-Callback = Callable[[Progress], bool | None]
-
-
-class Evaluation:
-    """A callback: every ``every`` steps, and after the last, ``function(model)`` goes to ``history.evaluations``.
-
-    The model is in evaluation mode (no dropout) and without gradients. A training has one Evaluation; a callback of
-    your own can measure more.
-    """
-
-    def __init__(self, function: Callable[[nn.Module], float], every: int) -> None:
-        check_at_least_one("every", every)
-        self.function, self.every = function, every
-
-    def __call__(self, progress: Progress) -> None:
-        evaluations = progress.history.evaluations
-        due = progress.step % self.every == 0 or progress.step == progress.steps
-        if due and not (evaluations and evaluations[-1][0] == progress.step):  # EarlyStopping may have asked before
-            progress.model.eval()
-            with torch.no_grad():
-                value = float(self.function(progress.model))
-            if math.isnan(value):
-                raise FloatingPointError(f"the evaluation after step {progress.step} gave nan")
-            evaluations.append((progress.step, value))
-
-
-class EarlyStopping:
-    """A callback: stop when the evaluation has not become lower than its lowest value ``patience`` times in a row.
-
-    It calls the evaluation itself. All that it needs to know stands in the history, so a checkpoint holds it too.
-    """
-
-    def __init__(self, evaluation: Evaluation, patience: int) -> None:
-        check_at_least_one("patience", patience)
-        self.evaluation, self.patience = evaluation, patience
-
-    def __call__(self, progress: Progress) -> bool:
-        self.evaluation(progress)
-        values = [value for _, value in progress.history.evaluations]
-        return len(values) - values.index(min(values)) > self.patience if values else False
 
 
 def train(
@@ -171,13 +68,13 @@ def train(
     _check_arguments(batches, loss, steps, schedule, clip, accumulate, precision, callbacks, checkpoints)
     parameters = _trained_parameters(model, optimisers, precision)
     process, history = this_process(parameters[0].device), History()
-    settings: dict[str, Any] = {
+    settings = {
+        "optimisers": " ".join(" ".join(map(str, optimisers)).split()),  # with their rates, betas, decays
         "clip": clip,
         "accumulate": accumulate,
         "precision": precision,
         "processes": process.world,
     }
-    settings["optimisers"] = " ".join(" ".join(map(str, optimisers)).split())  # with their rates, decays, betas
     run = Run(model, optimisers, batches, history, settings, process, steps)
     if checkpoints:
         checkpoints.load_newest(run)
@@ -293,17 +190,6 @@ def _next(batches: Batches) -> tuple[Tensor, ...]:
     return batch
 
 
-def _check_step(step: int, total: float, count: float, norm: float) -> None:
-    if not count:
-        raise ValueError(f"step {step} had no target at all: leave out batches in which every target is ignored")
-    if not math.isfinite(total) or not math.isfinite(norm):
-        raise FloatingPointError(
-            f"at step {step} the loss is {total / count} and its gradient has norm {norm}: the training has stopped, "
-            "and saved nothing from there. Try a smaller learning rate, a longer warm-up, clip=1.0 or "
-            "precision='float32', and look whether the batch itself holds nan or inf"
-        )
-
-
 def _trained_parameters(model: object, optimisers: list[Optimizer], precision: str) -> list[nn.Parameter]:
     """The parameters that learn. Each must stand in one optimiser, once."""
     if not isinstance(model, nn.Module):
@@ -344,6 +230,9 @@ def _check_arguments(
     for name, value in functions.items():
         if not callable(value):
             raise TypeError(f"{name} must be a function, not {value!r:.60}")
+    evaluations = [getattr(c, "evaluation", c) for c in callbacks]  # EarlyStopping has one, too
+    if len({id(evaluation) for evaluation in evaluations if isinstance(evaluation, Evaluation)}) > 1:
+        raise ValueError("callbacks hold two Evaluations: the history has room for one. Measure more in a function")
     if clip is not None and not 0 < clip < math.inf:
         raise ValueError(f"clip is {clip}: it must be more than 0, and finite; None for no clipping")
     if precision not in {"float32", "bfloat16"}:

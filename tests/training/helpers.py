@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from course_lib.data.batches import IGNORE, EpochBatches
 from course_lib.objectives.causal import LossSum
+from course_lib.training.callbacks import EarlyStopping, Evaluation, History
 from course_lib.training.checkpoints import Checkpoints
-from course_lib.training.loop import EarlyStopping, Evaluation, History, train
+from course_lib.training.loop import train
 from course_lib.training.schedules import cosine_decay
 
 VOCABULARY, WIDTH, ROWS, LENGTH = 11, 6, 23, 5

@@ -17,9 +17,10 @@ from course_lib.data.batches import EpochBatches, WindowBatches
 from course_lib.models.decoder import GPT, GPTConfig
 from course_lib.objectives.causal import LossSum, causal_loss
 from course_lib.training import checkpoints as checkpoints_module
+from course_lib.training.callbacks import EarlyStopping, Evaluation, History, Progress
 from course_lib.training.checkpoints import Checkpoints
 from course_lib.training.distributed import Process, distributed
-from course_lib.training.loop import EarlyStopping, Evaluation, History, Progress, train
+from course_lib.training.loop import train
 from course_lib.training.optimisers import muon_and_adamw
 from tests.training.helpers import Listed, Small, examples, loss, mean_loss
 

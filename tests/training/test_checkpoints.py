@@ -19,8 +19,9 @@ from course_lib.models.storage import CheckpointError, read_folder
 from course_lib.objectives.causal import LossSum, causal_loss
 from course_lib.runtime import random_states, seed_everything
 from course_lib.training import checkpoints as module
+from course_lib.training.callbacks import EarlyStopping, Evaluation, History, Progress
 from course_lib.training.checkpoints import Checkpoints
-from course_lib.training.loop import EarlyStopping, Evaluation, History, Progress, train
+from course_lib.training.loop import train
 from course_lib.training.optimisers import muon_and_adamw
 from course_lib.training.schedules import cosine_decay
 from tests.training.helpers import Small, examples, loss, mean_loss

@@ -13,8 +13,9 @@ from torch import nn
 from course_lib.data.batches import IGNORE, EpochBatches
 from course_lib.objectives.causal import LossSum, causal_loss
 from course_lib.training import loop
+from course_lib.training.callbacks import EarlyStopping, Evaluation, History, Progress
 from course_lib.training.checkpoints import Checkpoints
-from course_lib.training.loop import EarlyStopping, Evaluation, History, Progress, train
+from course_lib.training.loop import train
 from course_lib.training.schedules import constant, linear_decay
 from tests.training.helpers import Listed, Small, examples, loss, mean_loss
 
@@ -377,21 +378,16 @@ def test_a_step_without_any_target_is_an_error():
     ids, targets = examples()
     model = Small()
     with pytest.raises(ValueError, match=r"^step 1 had no target at all: leave out batches"):
-        train(model, Listed([(ids, torch.full_like(targets, IGNORE))]), loss, sgd(model), steps=1)
+        train(model, Listed([(ids, torch.full_like(targets, IGNORE))]), causal_loss, sgd(model), steps=1)
 
 
-def test_a_batch_without_targets_beside_one_with_some_changes_nothing():
+@pytest.mark.parametrize("summed", [loss, causal_loss])
+def test_a_batch_without_targets_beside_one_with_some_changes_nothing(summed):
     ids, targets = examples()
+    nothing = (ids, torch.full_like(targets, IGNORE))
     model, other = Small(), Small()
-    train(
-        model,
-        Listed([(ids, torch.full_like(targets, IGNORE)), (ids, targets)]),
-        loss,
-        sgd(model),
-        steps=1,
-        accumulate=2,
-    )
-    train(other, Listed([(ids, targets)]), loss, sgd(other), steps=1)
+    train(model, Listed([nothing, (ids, targets)]), summed, sgd(model), steps=1, accumulate=2)
+    train(other, Listed([(ids, targets)]), summed, sgd(other), steps=1)
     assert_same_weights(model, other)
 
 
@@ -461,6 +457,11 @@ HALF = Small(dtype=torch.bfloat16)
         ),
         ({"schedule": constant(2)}, ValueError, "warmup is 2, but there are only 2 steps"),
         ({"callbacks": [mean_loss, "stop"]}, TypeError, "callbacks[1] must be a function, not 'stop'"),
+        (
+            {"callbacks": [EarlyStopping(Evaluation(mean_loss, every=1), 2), Evaluation(mean_loss, every=1)]},
+            ValueError,
+            "callbacks hold two Evaluations: the history has room for one",
+        ),
         ({"checkpoints": "folder"}, TypeError, "checkpoints must be Checkpoints(folder) or None, not 'folder'"),
         (
             {"checkpoints": Checkpoints("unused")},
