@@ -17,16 +17,14 @@ from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 FACTS = "facts.json"
-_WHAT_TO_DO = "Put back a copy of the folder that is whole, or remove the folder and make it again."
-
 Tensors = Mapping[str, Tensor]
 
 
 class CheckpointError(ValueError):
-    """A folder that is damaged, or one of another model. The text names the file, why, and what to do."""
+    """A folder that is damaged, or one of another model. The text names it, says why, and what to do."""
 
 
 def write_folder(path: str | Path, tensors: Mapping[str, Tensors], facts: Mapping[str, Any]) -> None:
@@ -46,9 +44,8 @@ def write_folder(path: str | Path, tensors: Mapping[str, Tensors], facts: Mappin
         for name, group in tensors.items():
             safetensors.torch.save_file({key: t.detach().contiguous() for key, t in group.items()}, aside / name)
             _flush(aside / name)
-            with open(aside / name, "rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            files[name] = {"size": (aside / name).stat().st_size, "sha256": sha256}
+            data = (aside / name).read_bytes()
+            files[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         (aside / FACTS).write_bytes(_sealed({"facts": facts, "files": files}))
         _flush(aside / FACTS)
         _flush(aside)
@@ -69,15 +66,15 @@ def read_folder(path: str | Path) -> tuple[dict[str, dict[str, Tensor]], dict[st
     content = _unsealed(path / FACTS)
     files: dict[str, dict[str, Any]] = content["files"]
     present = {entry.name for entry in path.iterdir()} - {FACTS}
-    if absent := sorted(files.keys() - present):
-        raise _refusal(path / absent[0], "is missing")
-    if additional := sorted(present - files.keys()):
-        raise _refusal(path / additional[0], "is an additional file, which the folder was not written with")
+    for name in sorted(files.keys() ^ present):
+        raise _refusal(
+            path / name, "is missing" if name in files else "is an additional file, not written with the rest"
+        )
     tensors = {}
     for name, written in files.items():
         data = _read(path / name)
         if len(data) != written["size"]:
-            raise _refusal(path / name, f"has {len(data):,} bytes instead of {written['size']:,}{_kind(data)}")
+            raise _refusal(path / name, f"has {len(data)} bytes instead of {written['size']}{_kind(data)}")
         if hashlib.sha256(data).hexdigest() != written["sha256"]:
             raise _refusal(path / name, f"has other bytes than were written: its SHA-256 differs{_kind(data)}")
         try:
@@ -90,29 +87,6 @@ def read_folder(path: str | Path) -> tuple[dict[str, dict[str, Tensor]], dict[st
 def discard(folder: Path) -> None:
     """Remove a folder, if it is there. No half of it ever bears its name: it is renamed first."""
     shutil.rmtree(_set_aside(folder), ignore_errors=True)
-
-
-def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters and buffers of ``state_dict``, each once: tied weights bear the first of their names."""
-    seen: set[object] = set()
-    once = {}
-    for name, tensor in model.state_dict().items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
-        if place not in seen:
-            seen.add(place)
-            once[name] = tensor
-    return once
-
-
-def load_model_tensors(model: nn.Module, tensors: Tensors) -> None:
-    """Copy what ``model_tensors`` gave into a model of the same kind. What is tied in it stays tied."""
-    own = model_tensors(model)
-    for name in sorted(own.keys() | tensors.keys()):
-        here, there = (f"{t[name].dtype} {tuple(t[name].shape)}" if name in t else "nothing" for t in (own, tensors))
-        if here != there:
-            raise CheckpointError(f"the weights are of another model: for {name} they hold {there}, the model {here}")
-    for name, tensor in own.items():
-        tensor.copy_(tensors[name])
 
 
 def _set_aside(folder: Path) -> Path:
@@ -135,19 +109,12 @@ def _unsealed(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(data)
         del content["sha256"]
-        whole = _sealed(content) == data
-    except (ValueError, KeyError, TypeError, RecursionError):
-        whole = False
-    if not whole:
-        raise _refusal(path, f"was cut off or changed: it does not agree with its own SHA-256{_kind(data)}")
-    match content:
-        case {"facts": dict(), "files": dict(files)} if all(map(_is_description, files.values())):
+        described = all(file.keys() == {"size", "sha256"} for file in content["files"].values())
+        if described and isinstance(content["facts"], dict) and _sealed(content) == data:
             return content
-    raise _refusal(path, "is whole, but was not written by write_folder")
-
-
-def _is_description(value: object) -> bool:
-    return isinstance(value, dict) and value.keys() == {"size", "sha256"}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass
+    raise _refusal(path, f"was cut off or changed (its SHA-256 differs), or write_folder did not make it{_kind(data)}")
 
 
 def _read(path: Path) -> bytes:
@@ -155,10 +122,9 @@ def _read(path: Path) -> bytes:
         if path.exists() and not path.is_file():
             raise _refusal(path, "is not a file")
         return path.read_bytes()
-    except FileNotFoundError:
-        raise _refusal(path, "is missing") from None
     except OSError as error:
-        raise _refusal(path, f"cannot be read ({error.strerror})") from error
+        absent = isinstance(error, FileNotFoundError)
+        raise _refusal(path, "is missing" if absent else f"cannot be read ({error.strerror})") from error
 
 
 def _kind(data: bytes) -> str:
@@ -168,17 +134,16 @@ def _kind(data: bytes) -> str:
 
 
 def _refusal(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(f"{path} {reason}. {_WHAT_TO_DO}")
+    todo = "Put back a copy of the folder that is whole, or remove the folder and make it again."
+    return CheckpointError(f"{path} {reason}. {todo}")
 
 
 def _check_writable(path: Path, tensors: Mapping[str, Tensors], facts: Mapping[str, Any]) -> None:
-    """Before anything is written."""
     for name, group in tensors.items():
         if not name.endswith(".safetensors") or Path(name).name != name:
             raise ValueError(f"tensors has the file name {name!r}: it must be plain and end in .safetensors")
-        for key, tensor in group.items():
-            if not isinstance(tensor, Tensor):
-                raise TypeError(f"tensors holds {tensor!r:.60} as {key} in {name}: it must be a tensor")
+        if wrong := [key for key, tensor in group.items() if not isinstance(tensor, Tensor)]:
+            raise TypeError(f"tensors holds {group[wrong[0]]!r:.60} as {wrong[0]} in {name}: it must be a tensor")
     try:
         _sealed({"facts": facts})
     except (TypeError, ValueError) as error:
@@ -189,10 +154,7 @@ def _check_writable(path: Path, tensors: Mapping[str, Tensors], facts: Mapping[s
 
 def _flush(path: Path) -> None:
     """Wait until the disk has it. Windows can do so for files only."""
-    if path.is_dir() and os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
+    if path.is_file() or os.name != "nt":
+        descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
         os.fsync(descriptor)
-    finally:
         os.close(descriptor)

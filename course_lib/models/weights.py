@@ -17,7 +17,8 @@ from course_lib.data.tokenizers import BytePairTokenizer, CharacterTokenizer, To
 from course_lib.models.decoder import GPT, GPTConfig
 from course_lib.models.encoder_decoder import Transformer, TransformerConfig
 from course_lib.models.parts import Config
-from course_lib.models.storage import CheckpointError, load_model_tensors, model_tensors, read_folder, write_folder
+from course_lib.models.storage import CheckpointError, read_folder, write_folder
+from course_lib.models.tensors import load_model_tensors, model_tensors
 
 SHIPPED = Path(__file__).parent / "weights"
 

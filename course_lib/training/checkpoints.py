@@ -1,10 +1,10 @@
 """Checkpoints: all that a training needs to go on as if it had never been interrupted.
 
 That is more than the weights: what the optimisers remember, how many steps are done (the schedule follows from it), the
-place in the data, and the state of every source of random numbers. A test resumes a training and compares it with an
-uninterrupted one, bit for bit.
+place in the data, the history, and the state of every source of random numbers.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from course_lib.arguments import check_at_least_one
-from course_lib.models.storage import (
-    CheckpointError,
-    discard,
-    load_model_tensors,
-    model_tensors,
-    read_folder,
-    write_folder,
-)
+from course_lib.models.storage import CheckpointError, discard, read_folder, write_folder
+from course_lib.models.tensors import load_model_tensors, model_tensors
 from course_lib.runtime import random_states, set_random_states
 from course_lib.training.distributed import Process
 
@@ -75,8 +69,7 @@ class Checkpoints:
             "random": run.process.gather(random_states()),
         }
         if run.process.first:
-            tensors: dict[str, Tensor] = {}
-            facts = _taken_apart(state, "training", tensors)
+            tensors, facts = _taken_apart(state)
             files = {"weights.safetensors": model_tensors(run.model), "training.safetensors": tensors}
             write_folder(self.folder / f"step-{run.step:06d}", files, facts)
             for old in self.found()[: -self.keep]:
@@ -97,13 +90,11 @@ class Checkpoints:
                 raise CheckpointError(f"{error} {whole} is whole: to go on from there, remove {newest}.") from error
             raise
         try:
-            _set(run, files["weights.safetensors"], _put_together(facts, files["training.safetensors"]))
+            _set(run, files["weights.safetensors"], _put_together(files["training.safetensors"], facts))
         except Exception as error:  # whatever it is: the bytes are those that were written, so they do not fit this run
             what = str(error) if isinstance(error, ValueError) else repr(error)
-            raise CheckpointError(
-                f"{newest} does not fit this training: {what}. Give what it was made with, to go on; or give another "
-                "folder, to begin anew."
-            ) from error
+            todo = "Give what it was made with, to go on; or give another folder, to begin anew."
+            raise CheckpointError(f"{newest} does not fit this training: {what}. {todo}") from error
 
 
 def _set(run: Run, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -130,25 +121,19 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
-def _taken_apart(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """What JSON can hold: each tensor goes to ``tensors`` and leaves its name."""
-    if isinstance(value, Tensor):
-        tensors[name] = value
-        return {"tensor": name}
-    if isinstance(value, Mapping):
-        return {str(key): _taken_apart(item, f"{name}.{key}", tensors) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_taken_apart(item, f"{name}.{number}", tensors) for number, item in enumerate(value)]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(
-        f"{name} is {value!r:.60}: a checkpoint holds tensors, numbers, texts, and lists and dicts of these"
-    )
+def _taken_apart(state: dict[str, Any]) -> tuple[dict[str, Tensor], Any]:
+    """The tensors in it under numbers, and all else with a number in place of each tensor, as JSON can hold it."""
+    tensors: dict[str, Tensor] = {}
+
+    def set_aside(value: object) -> dict[str, str]:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"a checkpoint holds tensors, and what JSON can hold, not {value!r:.60}")
+        number = str(len(tensors))
+        tensors[number] = value
+        return {"tensor": number}
+
+    return tensors, json.loads(json.dumps(state, default=set_aside))
 
 
-def _put_together(value: Any, tensors: dict[str, Tensor]) -> Any:
-    if isinstance(value, dict):
-        if value.keys() == {"tensor"}:
-            return tensors[value["tensor"]]
-        return {key: _put_together(item, tensors) for key, item in value.items()}
-    return [_put_together(item, tensors) for item in value] if isinstance(value, list) else value
+def _put_together(tensors: dict[str, Tensor], facts: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(facts), object_hook=lambda d: tensors[d["tensor"]] if d.keys() == {"tensor"} else d)

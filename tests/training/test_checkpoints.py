@@ -411,9 +411,7 @@ def test_a_state_that_a_checkpoint_cannot_hold_is_named_and_nothing_is_written(t
         def state_dict(self) -> dict[str, Any]:
             return {"place": [1, {"of": object()}]}
 
-    with pytest.raises(
-        TypeError, match=r"^training\.batches\.place\.1\.of is <object object .*: a checkpoint holds tensors"
-    ):
+    with pytest.raises(TypeError, match=r"^a checkpoint holds tensors, and what JSON can hold, not <object object"):
         plain(tmp_path, steps=2, batches=Odd(examples(), 4, seed=0))
     assert list(tmp_path.iterdir()) == []
 
