@@ -11,7 +11,7 @@ from IPython.display import display
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from course_lib.training.loop import History, Progress
+from course_lib.training.callbacks import History, Progress
 from course_lib.workshop.plots import COLOURS
 
 _SHARE = 0.05  # of the time may go into drawing

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from course_lib.objectives.causal import LossSum
-from course_lib.training.loop import History, train
+from course_lib.training.callbacks import History
+from course_lib.training.loop import train
 from course_lib.workshop import training_view
 from course_lib.workshop.training_view import LossPlot, loss_figure, running_mean
 
