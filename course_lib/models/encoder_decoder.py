@@ -106,7 +106,7 @@ class Transformer(nn.Module):
         """The memory: each source token's vector, after it has read all others."""
         check_ids("source", source, self.config.vocabulary)
         positions = torch.arange(source.shape[1], device=source.device)
-        mask = _source_mask(source_real, source.shape)
+        mask = _source_mask(source_real, source)
         x = self._embed(source, self.source_positions, positions)
         for block in self.encoder:
             x = block(x, mask=mask, positions=positions)
@@ -125,7 +125,7 @@ class Transformer(nn.Module):
             raise ValueError(f"caches has {len(caches)} entries: each of the {len(self.decoder)} layers needs its own")
         seen = caches[0].target.length if caches else 0
         positions = torch.arange(seen, seen + target.shape[1], device=target.device)
-        memory_mask = _source_mask(source_real, memory.shape[:2])
+        memory_mask = _source_mask(source_real, memory)
         x = self._embed(target, self.target_positions, positions)
         for i, block in enumerate(self.decoder):
             own, of_memory = caches[i] if caches else (None, None)
@@ -149,12 +149,14 @@ class Transformer(nn.Module):
         return self.dropout(scheme.add(x, positions))
 
 
-def _source_mask(source_real: Tensor | None, sizes: torch.Size) -> Tensor | None:
-    """The mask that hides padding from whoever reads a source of these sizes, (B, S)."""
+def _source_mask(source_real: Tensor | None, source: Tensor) -> Tensor | None:
+    """Hides padding from whoever reads the source, which are its ids or its memory: (B, S, ...)."""
     if source_real is None:
         return None
     if not isinstance(source_real, Tensor) or source_real.dtype != torch.bool:
         raise TypeError(f"source_real must be a tensor of bool, True at real tokens, not {in_error_words(source_real)}")
-    if source_real.shape != sizes:
-        raise ValueError(f"source_real has shape {tuple(source_real.shape)}: the source has {tuple(sizes)}")
+    if source_real.shape != source.shape[:2]:
+        raise ValueError(
+            f"source_real has shape {tuple(source_real.shape)}: it must be {tuple(source.shape[:2])}, as the source"
+        )
     return padding_mask(source_real)
