@@ -53,7 +53,7 @@ class Process:
         """The module, so that a backward pass leaves the *mean* of the gradients of all processes in each."""
         if self.world == 1:
             return module
-        return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+        return DistributedDataParallel(module, gradient_as_bucket_view=True)
 
     def sum(self, number: Tensor) -> Tensor:
         """The sum of a number over all processes."""

@@ -34,6 +34,7 @@ def folder(tmp_path_factory) -> Path:
         *["-m", "tests.training.in_processes", str(folder)],
     ]
     env = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    env["PYTHONWARNINGS"] = "error"
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return folder
