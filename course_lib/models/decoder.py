@@ -35,6 +35,8 @@ class GPTConfig(Config):
         for name in ("kv_heads", "window"):
             if getattr(self, name) is not None:
                 check_at_least_one(name, getattr(self, name))
+        if self.kv_heads is not None and self.heads % self.kv_heads:
+            raise ValueError(f"kv_heads is {self.kv_heads}: heads ({self.heads}) must be a multiple of it")
 
 
 def gpt2_config(vocabulary: int, context: int, layers: int, heads: int, width: int, **changes: Any) -> GPTConfig:

@@ -66,6 +66,9 @@ class Config:
             raise ValueError(f"heads is {self.heads}: width ({self.width}) must be a multiple of it")
         if self.logit_cap is not None and not self.logit_cap > 0:
             raise ValueError(f"logit_cap is {self.logit_cap}: it must be above 0, or None")
+        for name, usual in (("rotary_base", "10_000"), ("norm_eps", "1e-6")):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be above 0, as {usual}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}: it must be at least 0 and below 1")
         tables: dict[str, dict[str, Any]]

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from transformers import DynamicCache
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaAttention
+from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
+from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5Attention
 
@@ -22,6 +24,7 @@ from course_lib.data.batches import pack_documents, pad_batch
 from course_lib.layers.attention import MultiHeadAttention, attention, attention_weights, fused_attention
 from course_lib.layers.cache import KeyValueCache
 from course_lib.layers.masks import causal_mask, document_mask, padding_mask, prefix_mask, sliding_window_mask
+from course_lib.layers.norms import RMSNorm
 from course_lib.layers.positions import ALiBi, Rotary, T5Bias
 from tests.layers.helpers import (
     HEADS,
@@ -899,3 +902,87 @@ def test_a_layer_gives_the_right_numbers_or_says_why_not(name, data):
     for h, s in itertools.product(range(HEADS), range(key_length)):
         read[:, :, h] += weights[:, h, :, s, None] * values[:, s, None, h * module.kv_heads // HEADS]
     assert_same(out, module.out(read.flatten(2)))
+
+
+# --- normed queries and keys -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kv_heads", [1, 3, 6])
+def test_normed_queries_and_keys_are_those_of_qwen3(kv_heads):
+    config = Qwen3Config(
+        hidden_size=WIDTH,
+        num_attention_heads=HEADS,
+        num_key_value_heads=kv_heads,
+        head_dim=K,
+        rms_norm_eps=1e-6,
+    )
+    config._attn_implementation = "sdpa"
+    theirs = randomized(Qwen3Attention(config, layer_idx=0)).float()
+    for norm in (theirs.q_norm, theirs.k_norm):
+        norm.weight.data.fill_(1.0)
+    ours = MultiHeadAttention(
+        WIDTH, HEADS, kv_heads=kv_heads, head_width=K, positions=Rotary(K), qk_norm=RMSNorm(K, scale=False)
+    )
+    projections = (theirs.q_proj, theirs.k_proj, theirs.v_proj)
+    weights = {"qkv.weight": torch.cat([part.weight for part in projections]), "out.weight": theirs.o_proj.weight}
+    ours.load_state_dict(weights)
+    x = randn(B, T, WIDTH, dtype=torch.float32)
+    angles = torch.arange(T)[:, None] / 10_000 ** (torch.arange(0, K, 2) / K)
+    angles = torch.cat([angles, angles], dim=-1).expand(B, T, K)
+    expected, _ = theirs(x, (angles.cos(), angles.sin()), causal_mask(T)[None, None])
+    assert_same(ours(x, causal=True), expected, atol=1e-5)  # outputs below 10, a few dozen float32 roundings
+
+
+def test_the_norm_of_queries_and_keys_may_have_weights_and_acts_before_positions_turn_them():
+    norm = RMSNorm(K)
+    normed, plain = (Layer("rotary, half-split", qk_norm=part) for part in (norm, None))
+    plain.load_state_dict({name: p for name, p in normed.state_dict().items() if "qk_norm" not in name})
+    x = randn(B, T, WIDTH)
+    qkv = plain.attention.qkv(plain.positions.add(x, torch.arange(T))).unflatten(-1, (-1, K)).transpose(1, 2)
+    q, k, v = qkv.split([HEADS, KV_HEADS, KV_HEADS], dim=1)
+    q, k = (plain.positions.turn(F.rms_norm(part, (K,), norm.weight, 1e-6), torch.arange(T)) for part in (q, k))
+    expected, _ = attention_by_loops(q, k, v, causal=True)
+    out = normed.attention.out(expected.transpose(1, 2).flatten(2))
+    assert_same(normed(x, causal=True), out)
+    cache = KeyValueCache()
+    with torch.no_grad():
+        pieces = [normed(x[:, :2], causal=True, cache=cache), normed(x[:, 2:], causal=True, cache=cache)]
+    assert_same(torch.cat(pieces, dim=1), out)
+    assert_same(cache.keys, k)
+
+
+def test_normed_cross_attention_norms_both_sides_with_a_cache_too():
+    layer, x, memory = (
+        Layer("no positions", qk_norm=RMSNorm(K, scale=False)),
+        randn(B, T, WIDTH),
+        randn(B, S, WIDTH, seed=1),
+    )
+    at = HEADS * K
+    weight, bias = layer.attention.qkv.weight, layer.attention.qkv.bias
+    assert bias is not None
+    q = F.linear(x, weight[:at], bias[:at]).unflatten(-1, (-1, K)).transpose(1, 2)
+    kv = F.linear(memory, weight[at:], bias[at:]).unflatten(-1, (-1, K)).transpose(1, 2)
+    k, v = kv.split([KV_HEADS, KV_HEADS], dim=1)
+    read, _ = attention_by_loops(F.rms_norm(q, (K,), None, 1e-6), F.rms_norm(k, (K,), None, 1e-6), v)
+    expected = layer.attention.out(read.transpose(1, 2).flatten(2))
+    assert_same(layer.attention(x, memory), expected)
+    cache = KeyValueCache()
+    with torch.no_grad():
+        for start, end in [(0, 2), (2, 5)]:
+            assert_same(layer.attention(x[:, start:end], memory, cache=cache), expected[:, start:end])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_norm_that_answers_in_float32_does_not_change_the_format(dtype):
+    """Autocast on a GPU makes every norm float32; on a CPU it does not, so here the norm itself does."""
+
+    class InFloat32(RMSNorm):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).float()
+
+    x, memory = randn(B, T, WIDTH, dtype=dtype), randn(B, S, WIDTH, seed=1, dtype=dtype)
+    layers = [Layer("no positions", qk_norm=norm(K, scale=False)).to(dtype) for norm in (InFloat32, RMSNorm)]
+    for memory_or_none in (None, memory):
+        out, expected = (layer.attention(x, memory_or_none) for layer in layers)
+        assert out.dtype == dtype
+        assert torch.equal(out, expected)
