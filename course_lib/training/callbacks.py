@@ -1,7 +1,7 @@
 """What a training leaves behind, and what may look at it after each step: evaluation, early stopping, yours.
 
-A callback is a function of ``Progress``. If it returns True, the training ends. Early stopping with patience: Prechelt
-1998, "Early Stopping - But When?", criterion UP.
+A callback is a function of ``Progress``. If it returns True, the training ends. Early stopping: Goodfellow et al. 2016,
+algorithm 7.1.
 """
 
 import math
