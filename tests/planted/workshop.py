@@ -51,8 +51,29 @@ BUGS = [
     Bug(
         "any error on a broken implementation counts as caught",
         "course_lib/workshop/exercises/steps.py",
-        "if may_raise and any(code is _code(implementation) for code, _ in frames_of(error.__traceback__)):",
+        "if may_raise and any(id(code) in _codes(implementation) for code, _ in frames_of(error.__traceback__)):",
         "if may_raise:",
+        STEPS,
+    ),
+    Bug(
+        "a method of a broken object that raises is taken for the learner's error",
+        "course_lib/workshop/exercises/steps.py",
+        "    members += [member for kind in owner.__mro__ for member in vars(kind).values()]\n",
+        "",
+        STEPS,
+    ),
+    Bug(
+        "a broken property that raises is taken for the learner's error",
+        "course_lib/workshop/exercises/steps.py",
+        'for inside in ("fget", "__func__", "func"):',
+        'for inside in ("__func__", "func"):',
+        STEPS,
+    ),
+    Bug(
+        "where a test raises, the name of the implementation is shown",
+        "course_lib/workshop/exercises/steps.py",
+        "            answer.inputs = ()  # an implementation has a name that says what is broken in it\n",
+        "            pass\n",
         STEPS,
     ),
     Bug(

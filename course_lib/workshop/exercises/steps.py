@@ -140,22 +140,25 @@ class Equals:
 class Catches:
     """The learner's function is a test: it accepts the ``right`` implementations and catches the ``broken`` ones.
 
-    To accept is to return (None or True), to catch is to raise AssertionError or return False. If a broken
-    implementation itself raises while it is tested, it counts as caught; any other exception is the learner's.
+    An implementation is a function, or an object or a class with methods. To accept is to return (None or True), to
+    catch is to raise AssertionError or return False. If a broken implementation itself raises while it is tested, it
+    counts as caught; any other exception is the learner's.
 
     Names of mistakes: ``asserts_nothing`` accepts all, ``refuses_everything`` catches all, ``refuses_NAME`` catches a
     right one, ``misses_NAME`` accepts a broken one.
     """
 
     key: str
-    right: Mapping[str, Callable[..., Any]]
-    broken: Mapping[str, Callable[..., Any]]
+    right: Mapping[str, Any]
+    broken: Mapping[str, Any]
 
     def __call__(self, answer: Answer) -> None:
         _check_function(answer.value, self._accepts)
-        right = {name: self._accepts(answer, implementation, False) for name, implementation in self.right.items()}
-        broken = {name: self._accepts(answer, implementation, True) for name, implementation in self.broken.items()}
-        answer.inputs = ()  # an implementation has a name that says what is broken in it
+        try:
+            right = {name: self._accepts(answer, implementation, False) for name, implementation in self.right.items()}
+            broken = {name: self._accepts(answer, implementation, True) for name, implementation in self.broken.items()}
+        finally:
+            answer.inputs = ()  # an implementation has a name that says what is broken in it
         accepted = [*right.values(), *broken.values()]
         if all(accepted):
             raise Wrong("asserts_nothing")
@@ -176,7 +179,7 @@ class Catches:
         except AssertionError:
             return False
         except Exception as error:
-            if may_raise and any(code is _code(implementation) for code, _ in frames_of(error.__traceback__)):
+            if may_raise and any(id(code) in _codes(implementation) for code, _ in frames_of(error.__traceback__)):
                 return False
             raise
         return verdict is None or bool(verdict)
@@ -206,8 +209,18 @@ class ByHand:
             raise Wrong("from_the_library", function=self.function)
 
 
-def _code(implementation: Any) -> object:
-    return getattr(inspect.unwrap(implementation), "__code__", None)
+def _codes(implementation: Any) -> set[int]:
+    """The ids of the code that belongs to an implementation: a function's own, or that of all methods."""
+    owner = implementation if isinstance(implementation, type) else type(implementation)
+    members = [implementation, *getattr(implementation, "__dict__", {}).values()]
+    members += [member for kind in owner.__mro__ for member in vars(kind).values()]
+    return {id(code) for member in members if (code := _code(member))}
+
+
+def _code(member: Any) -> object:
+    for inside in ("fget", "__func__", "func"):  # of a property, of a class method, of a partial function
+        member = getattr(member, inside, None) or member
+    return getattr(inspect.unwrap(member), "__code__", None)
 
 
 def _made(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """The steps that exercises are made of: which mistake they name, and when they name none."""
 
+import functools
 import itertools
 import math
 import textwrap
@@ -278,6 +279,94 @@ def test_an_error_of_the_test_itself_is_no_catch() -> None:
 def test_an_error_of_a_right_implementation_is_shown_and_not_taken_for_a_catch() -> None:
     with pytest.raises(TypeError):
         LARGEST(Answer(lambda largest: largest(3) == 3))
+
+
+class Box:
+    """A right one: what is put in comes out, and it can be counted."""
+
+    kept: tuple[int, ...] = ()
+
+    def put(self, number: int) -> None:
+        self.kept = (*self.kept, number)
+
+    @property
+    def size(self) -> int:
+        return len(self.kept)
+
+    @staticmethod
+    def doubled(number: int) -> int:
+        return 2 * number
+
+
+class NoRoom(Box):
+    def put(self, number: int) -> None:
+        raise OverflowError("no room")
+
+
+class SizeUnknown(Box):
+    @property
+    def size(self) -> int:
+        raise LookupError("nobody counted")
+
+
+class Doubtful(Box):
+    @staticmethod
+    def doubled(number: int) -> int:
+        raise ArithmeticError("too hard")
+
+
+class Inherits(NoRoom):
+    """What raises stands in the class above."""
+
+
+def raises_on_a_box(number: int, why: str = "full") -> None:
+    raise RuntimeError(why)
+
+
+def box_with(**changed: Any) -> Box:
+    box = Box()
+    vars(box).update(changed)
+    return box
+
+
+BROKEN_BOXES = {
+    "method": NoRoom(),
+    "property": SizeUnknown(),
+    "static": Doubtful(),
+    "inherited": Inherits(),
+    "attribute": box_with(put=raises_on_a_box),
+    "partial": box_with(put=functools.partial(raises_on_a_box, why="broken")),
+}
+
+
+def uses_all_of_a_box(box: Any) -> None:
+    box.put(5)
+    assert box.size == 1
+    assert box.doubled(4) == 8
+
+
+@pytest.mark.parametrize("name", BROKEN_BOXES)
+def test_a_broken_object_that_raises_is_caught(mistake_of: MistakeOf, name: str) -> None:
+    step = Catches("boxes", right={"box": Box()}, broken={name: BROKEN_BOXES[name]})
+    assert mistake_of(step, uses_all_of_a_box) == ""
+    assert mistake_of(step, lambda box: None) == "asserts_nothing"
+
+
+def test_a_broken_class_that_raises_is_caught(mistake_of: MistakeOf) -> None:
+    step = Catches("classes", right={"box": Box}, broken={"method": NoRoom, "inherited": Inherits})
+    assert mistake_of(step, lambda kind: uses_all_of_a_box(kind())) == ""
+
+
+def test_an_error_beside_a_broken_object_is_the_learners_and_tells_no_name() -> None:
+    def trips_over_what_is_broken(box: Any) -> None:
+        assert {8: True}[box.doubled(4)]
+
+    halves = Box()
+    vars(halves)["doubled"] = lambda number: number // 2
+    answer = Answer(trips_over_what_is_broken)
+    with pytest.raises(KeyError):
+        Catches("boxes", right={"box": Box()}, broken={"halves": halves})(answer)
+    assert answer.inputs == ()
 
 
 # --- ByHand ----------------------------------------------------------------------------------------------------------

@@ -272,15 +272,8 @@ _BITS_MISTAKES: dict[str, Callable[..., Any]] = {
 # --- round_trips: a test for tokenizers ----------------------------------------------------------------------------
 
 
-class _NoDetails:
-    """A verdict may show what a test was given, and it should not tell what is broken."""
-
-    def __repr__(self) -> str:
-        return "a tokenizer"
-
-
-@dataclass(frozen=True, repr=False)
-class _ByteTokenizer(_NoDetails):
+@dataclass(frozen=True)
+class _ByteTokenizer:
     """One id for each byte; ``change`` and ``most`` are what is broken."""
 
     change: Callable[[str], str] = str
@@ -298,7 +291,7 @@ class _TokenByToken(_ByteTokenizer):
         return "".join(bytes([int(i)]).decode("utf-8", "replace") for i in ids)
 
 
-class _CodePoints(_NoDetails):
+class _CodePoints:
     def encode(self, text: str) -> list[int]:
         return list(map(ord, text))
 
