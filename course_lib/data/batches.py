@@ -19,6 +19,7 @@ import numpy
 import torch
 from jaxtyping import Bool, Int, Integer
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from course_lib.arguments import check_at_least_one, holds_integers
 
@@ -235,7 +236,10 @@ class EpochBatches(Generic[AnyBatch]):
 
     def _begin_epoch(self) -> None:
         self._epoch_began, self._position = self._generator.get_state(), 0
-        self._order = _order(self._made_of["rows"], self._generator)
+        self._order = self._new_order()
+
+    def _new_order(self) -> Tensor:
+        return _order(self._made_of["rows"], self._generator)
 
     def __iter__(self) -> Iterator[AnyBatch]:
         return self
@@ -258,6 +262,83 @@ class EpochBatches(Generic[AnyBatch]):
         self._generator.set_state(state["epoch_began"])
         self._begin_epoch()
         self._position = state["position"]
+
+
+class PairBatch(NamedTuple):
+    """Sources and their targets, for a model with an encoder and a decoder.
+
+    ``target`` begins with a token of its own. ``labels[b, t]`` is what comes after ``target[b, t]``, at last the end.
+    ``source_real`` is False at padding.
+    """
+
+    source: Int[Tensor, "B S"]
+    source_real: Bool[Tensor, "B S"]
+    target: Int[Tensor, "B T"]
+    labels: Int[Tensor, "B T"]
+
+
+def pair_batch(sources: Iterable[Ids], targets: Iterable[Ids], *, begin_id: int, end_id: int) -> PairBatch:
+    """Pairs in one rectangle for each side. ``begin_id`` and ``end_id`` go around each target; neither stands in it.
+
+    What is shorter than others is filled up with ``end_id``, and its labels with ``IGNORE``.
+    """
+    _check_id("begin_id", begin_id)
+    _check_id("end_id", end_id)
+    read = _checked_sequences("sources", sources)
+    written = _checked_sequences("targets", targets)
+    if len(read) != len(written):
+        raise ValueError(f"sources holds {len(read)} texts and targets {len(written)}: each source needs its target")
+    source, target = (pad_sequence(rows, batch_first=True, padding_value=end_id) for rows in (read, written))
+    source_lengths, target_lengths = (torch.tensor([len(row) for row in rows])[:, None] for rows in (read, written))
+    begin, end = torch.full((len(target), 1), begin_id), torch.full((len(target), 1), end_id)
+    beyond_the_end = torch.arange(target.shape[1] + 1) > target_lengths
+    return PairBatch(
+        source,
+        torch.arange(source.shape[1]) < source_lengths,
+        torch.cat([begin, target], dim=1),
+        torch.cat([target, end], dim=1).masked_fill(beyond_the_end, IGNORE),
+    )
+
+
+class PairBatches(EpochBatches[PairBatch]):
+    """An endless source for the training loop: pairs of about the same length together, so that hardly any is padded.
+
+    In each epoch the pairs come in random order, are sorted by the lengths of target and source, and cut into batches
+    of ``batch_size``; the batches come in random order. Those left over, fewer than a batch, are others each time.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[Ids],
+        targets: Iterable[Ids],
+        batch_size: int,
+        seed: int,
+        *,
+        begin_id: int,
+        end_id: int,
+    ) -> None:
+        super().__init__(pair_batch(sources, targets, begin_id=begin_id, end_id=end_id), batch_size, seed)
+
+    def _new_order(self) -> Tensor:
+        pairs = super()._new_order()
+        pairs = pairs[: len(pairs) // self._batch_size * self._batch_size]
+        source_lengths, target_lengths = _pair_lengths(self._batch)
+        for lengths in (source_lengths, target_lengths):  # the last one counts most, and ties stay in random order
+            pairs = pairs[lengths[pairs].argsort(stable=True)]
+        batches = pairs.view(-1, self._batch_size)
+        return batches[_order(len(batches), self._generator)].flatten()
+
+    def __next__(self) -> PairBatch:
+        batch = super().__next__()
+        source_length, target_length = (int(lengths.max()) for lengths in _pair_lengths(batch))
+        return PairBatch(
+            *(tensor[:, :source_length] for tensor in batch[:2]), *(tensor[:, :target_length] for tensor in batch[2:])
+        )
+
+
+def _pair_lengths(batch: PairBatch) -> tuple[Tensor, Tensor]:
+    """How many real tokens each source and each target has."""
+    return batch.source_real.sum(dim=1), (batch.labels != IGNORE).sum(dim=1)
 
 
 def _seeded(seed: object) -> torch.Generator:
@@ -308,9 +389,7 @@ def _check_id(name: str, value: object) -> None:
 def _checked_ids(name: str, ids: object) -> Tensor:
     """``ids`` as a tensor of one dimension, without a copy if it is a tensor or an array."""
     try:
-        with warnings.catch_warnings():  # a file mapped read-only is fine: nothing here writes to ids
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            tensor = torch.as_tensor(ids)
+        tensor = _read_only_array(ids) if isinstance(ids, numpy.ndarray) else torch.as_tensor(ids)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name} must be a flat sequence of integers, not {ids!r:.60}") from error
     if tensor.ndim != 1:
@@ -320,6 +399,12 @@ def _checked_ids(name: str, ids: object) -> Tensor:
     if not holds_integers(tensor):
         raise TypeError(f"{name} must hold integers, not {tensor.dtype}")
     return tensor
+
+
+def _read_only_array(ids: numpy.ndarray) -> Tensor:
+    with warnings.catch_warnings():  # a file mapped read-only is fine: nothing here writes to ids
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.as_tensor(ids)
 
 
 def _checked_corpus(ids: object, needed: int) -> Tensor:

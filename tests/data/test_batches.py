@@ -23,11 +23,14 @@ from course_lib.data.batches import (
     EpochBatches,
     PackedBatch,
     PaddedBatch,
+    PairBatch,
+    PairBatches,
     WindowBatches,
     epoch_windows,
     next_token_windows,
     pack_documents,
     pad_batch,
+    pair_batch,
     row_batches,
     sample_windows,
 )
@@ -535,6 +538,15 @@ def epochs(seed: int = 5, **changes: Any) -> EpochBatches[PaddedBatch]:
     return EpochBatches(**(arguments | changes))
 
 
+SOURCES = [[10 * n + i for i in range(size)] for n, size in enumerate([3, 5, 2, 5, 4, 3, 6, 2, 4, 5, 3])]
+TARGETS = numbered([2, 4, 4, 7, 4, 2, 9, 1, 4, 6, 2])
+
+
+def pairs(seed: int = 5, **changes: Any) -> PairBatches:
+    arguments: dict[str, Any] = {"sources": SOURCES, "targets": TARGETS, "batch_size": 4, "seed": seed}
+    return PairBatches(**(arguments | {"begin_id": 900, "end_id": 901} | changes))
+
+
 def test_window_batches_are_those_of_sample_windows_with_one_generator():
     generator = seeded(5)
     expected = [sample_windows(IDS, 7, 4, generator) for _ in range(6)]
@@ -558,7 +570,43 @@ def test_rows_of_a_plain_tuple_come_as_a_plain_tuple():
     assert torch.equal(batch[0][:, 0], 2 * batch[1])
 
 
-@pytest.mark.parametrize("make", [windows, epochs])
+def test_pairs_in_a_rectangle_are_those_written_by_hand():
+    batch = pair_batch([[11, 12, 13], [14]], [[21], torch.tensor([22, 23])], begin_id=8, end_id=9)
+    assert isinstance(batch, PairBatch)
+    assert batch.source.tolist() == [[11, 12, 13], [14, 9, 9]]
+    assert batch.source_real.tolist() == [[True, True, True], [True, False, False]]
+    assert batch.target.tolist() == [[8, 21, 9], [8, 22, 23]]
+    assert batch.labels.tolist() == [[21, 9, IGNORE], [22, 23, 9]]
+    assert [tensor.dtype for tensor in batch] == [torch.long, torch.bool, torch.long, torch.long]
+
+
+def test_each_epoch_of_pairs_holds_nearly_all_of_them_once_whole_and_beside_others_of_their_length():
+    drawn_pairs = drawn(pairs(), 40)  # 11 pairs, 4 at a time: two batches are an epoch, and three pairs have to wait
+    left_out = set()
+    for one, other in zip(drawn_pairs[::2], drawn_pairs[1::2], strict=True):
+        numbers, lengths = [], []
+        for batch in (one, other):
+            assert isinstance(batch, PairBatch)
+            rows = [int(source[0]) // 10 for source in batch.source]
+            expected = pair_batch([SOURCES[n] for n in rows], [TARGETS[n] for n in rows], begin_id=900, end_id=901)
+            assert all(torch.equal(a, b) for a, b in zip(batch, expected, strict=True))  # nothing wider than it must be
+            numbers += rows
+            lengths.append(sorted((len(TARGETS[n]), len(SOURCES[n])) for n in rows))
+        assert len(set(numbers)) == 8
+        left_out |= set(range(11)) - set(numbers)
+        shorter, longer = sorted(lengths)
+        assert shorter[-1] <= longer[0]
+    assert left_out == set(range(11))
+    assert len({batch.source.shape[1] for batch in drawn_pairs[::2]}) > 1  # short and long ones come first in turn
+    assert not equal(drawn(pairs(seed=6), 40), drawn_pairs)
+
+
+def test_pairs_of_one_length_do_not_always_meet_the_same_others():
+    source = PairBatches([[n] for n in range(8)], [[1]] * 8, 4, seed=1, begin_id=2, end_id=3)
+    assert len({frozenset(batch.source.flatten().tolist()) for batch in drawn(source, 40)}) > 20
+
+
+@pytest.mark.parametrize("make", [windows, epochs, pairs])
 @pytest.mark.parametrize("before", [0, 1, 2, 3, 9])
 def test_a_source_goes_on_from_its_state_in_another_source_and_the_state_stays_as_it_was(make, before):
     source, other = make(), make()
@@ -592,6 +640,16 @@ def test_the_state_of_other_epochs_is_refused(change):
 
 
 @pytest.mark.parametrize(
+    "change",
+    [{"sources": SOURCES[1:], "targets": TARGETS[1:]}, {"batch_size": 3}, {"seed": 6}],
+    ids=lambda change: next(iter(change)),
+)
+def test_the_state_of_other_pairs_is_refused(change):
+    with pytest.raises(ValueError, match=r"^state is of batches made with \{.*\}, and these were made with \{.*\}$"):
+        pairs(**change).load_state_dict(pairs().state_dict())
+
+
+@pytest.mark.parametrize(
     ("make", "change", "error", "message"),
     [
         (windows, {"length": 0}, ValueError, "length is 0: it must be at least 1"),
@@ -616,10 +674,20 @@ def test_the_state_of_other_epochs_is_refused(change):
             r"batch has tensors of shape \(8, 2\), \(7,\): they need one common number of rows, at least 1",
         ),
         (epochs, {"batch": (torch.tensor(5),)}, ValueError, r"batch has tensors of shape \(\): they need one common"),
+        (pairs, {"sources": SOURCES[1:]}, ValueError, "sources holds 10 texts and targets 11: each source needs its"),
+        (pairs, {"sources": []}, ValueError, "sources is empty: a batch needs at least one sequence"),
+        (pairs, {"targets": [*TARGETS[1:], []]}, ValueError, r"targets\[10\] is empty: it must hold at least one id"),
+        (pairs, {"batch_size": 12}, ValueError, "batch_size is 12: it must be at most 11"),
+        (pairs, {"batch_size": 0}, ValueError, "batch_size is 0: it must be at least 1"),
+        (pairs, {"begin_id": -1}, ValueError, "begin_id is -1: an id is at least 0"),
+        (pairs, {"end_id": None}, TypeError, "end_id must be an integer, not None"),
+        (pairs, {"seed": 0.5}, TypeError, "seed must be an integer, not 0.5"),
     ],
 )
 def test_a_source_of_something_bad_is_refused_at_once_with_a_reason(monkeypatch, make, change, error, message):
-    for name in ("WindowBatches", "EpochBatches"):  # as a learner has them, without run-time shape checks
+    # As a learner has them, without run-time shape checks.
+    for name in ("WindowBatches", "EpochBatches", "PairBatches"):
         monkeypatch.setattr(getattr(batches, name), "__init__", plain(f"{name}.__init__"))
+    monkeypatch.setattr(batches, "pair_batch", plain("pair_batch"))
     with pytest.raises(error, match=f"^{message}"):
         make(**change)

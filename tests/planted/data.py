@@ -1,4 +1,4 @@
-"""Bugs in the data: corpora, splits, tokenizers, batches."""
+"""Bugs in the data: corpora, splits, tokenizers, batches (and the loss of pairs)."""
 
 from tests.planted.planting import Bug
 
@@ -6,6 +6,7 @@ CORPORA = ("tests/data/test_corpora.py",)
 SPLITS = ("tests/data/test_splits.py",)
 TOKENIZERS = ("tests/data/test_tokenizers.py",)
 BATCHES = ("tests/data/test_batches.py",)
+TRANSLATION = ("tests/objectives/test_translation.py",)
 
 BUGS = [
     Bug(
@@ -133,5 +134,75 @@ BUGS = [
         "batch.mask[b, : len(row)] = True",
         "batch.mask[b] = True",
         BATCHES,
+    ),
+    Bug(
+        "pairs of all lengths stand in one batch",
+        "course_lib/data/batches.py",
+        "            pairs = pairs[lengths[pairs].argsort(stable=True)]",
+        "            pass",
+        BATCHES,
+    ),
+    Bug(
+        "the same pairs always stand together, and the same are left out",
+        "course_lib/data/batches.py",
+        "        pairs = super()._new_order()\n",
+        "        pairs = torch.arange(len(self._batch.source))\n",
+        BATCHES,
+    ),
+    Bug(
+        "batches of pairs come from the shortest to the longest",
+        "course_lib/data/batches.py",
+        "        return batches[_order(len(batches), self._generator)].flatten()",
+        "        return batches.flatten()",
+        BATCHES,
+    ),
+    Bug(
+        "a batch of pairs is as wide as the longest pair of all",
+        "course_lib/data/batches.py",
+        "*(tensor[:, :source_length] for tensor in batch[:2])",
+        "*batch[:2]",
+        BATCHES,
+    ),
+    Bug(
+        "the labels of a pair are its target itself",
+        "course_lib/data/batches.py",
+        "        torch.cat([target, end], dim=1).masked_fill(",
+        "        torch.cat([begin, target], dim=1).masked_fill(",
+        BATCHES,
+    ),
+    Bug(
+        "no target ever ends",
+        "course_lib/data/batches.py",
+        "torch.arange(target.shape[1] + 1) > target_lengths",
+        "torch.arange(target.shape[1] + 1) >= target_lengths",
+        BATCHES,
+    ),
+    Bug(
+        "the first padding of a source is real",
+        "course_lib/data/batches.py",
+        "torch.arange(source.shape[1]) < source_lengths",
+        "torch.arange(source.shape[1]) <= source_lengths",
+        BATCHES,
+    ),
+    Bug(
+        "sources without a target are dropped",
+        "course_lib/data/batches.py",
+        "    if len(read) != len(written):\n",
+        "    if len(read) < len(written):\n",
+        BATCHES,
+    ),
+    Bug(
+        "a translation reads the padding of its source",
+        "course_lib/objectives/translation.py",
+        "model(batch.source, batch.target, batch.source_real)",
+        "model(batch.source, batch.target)",
+        TRANSLATION,
+    ),
+    Bug(
+        "the loss of a translation is never smoothed",
+        "course_lib/objectives/translation.py",
+        "smoothing=smoothing, ",
+        "",
+        TRANSLATION,
     ),
 ]
