@@ -582,7 +582,7 @@ def test_pairs_in_a_rectangle_are_those_written_by_hand():
 
 def test_each_epoch_of_pairs_holds_nearly_all_of_them_once_whole_and_beside_others_of_their_length():
     drawn_pairs = drawn(pairs(), 40)  # 11 pairs, 4 at a time: two batches are an epoch, and three pairs have to wait
-    left_out = set()
+    left_out, long_ones_first = set(), set()
     for one, other in zip(drawn_pairs[::2], drawn_pairs[1::2], strict=True):
         numbers, lengths = [], []
         for batch in (one, other):
@@ -596,8 +596,9 @@ def test_each_epoch_of_pairs_holds_nearly_all_of_them_once_whole_and_beside_othe
         left_out |= set(range(11)) - set(numbers)
         shorter, longer = sorted(lengths)
         assert shorter[-1] <= longer[0]
+        long_ones_first.add(lengths == [longer, shorter])
     assert left_out == set(range(11))
-    assert len({batch.source.shape[1] for batch in drawn_pairs[::2]}) > 1  # short and long ones come first in turn
+    assert long_ones_first == {False, True}
     assert not equal(drawn(pairs(seed=6), 40), drawn_pairs)
 
 
@@ -675,6 +676,7 @@ def test_the_state_of_other_pairs_is_refused(change):
         ),
         (epochs, {"batch": (torch.tensor(5),)}, ValueError, r"batch has tensors of shape \(\): they need one common"),
         (pairs, {"sources": SOURCES[1:]}, ValueError, "sources holds 10 texts and targets 11: each source needs its"),
+        (pairs, {"targets": TARGETS[1:]}, ValueError, "sources holds 11 texts and targets 10: each source needs its"),
         (pairs, {"sources": []}, ValueError, "sources is empty: a batch needs at least one sequence"),
         (pairs, {"targets": [*TARGETS[1:], []]}, ValueError, r"targets\[10\] is empty: it must hold at least one id"),
         (pairs, {"batch_size": 12}, ValueError, "batch_size is 12: it must be at most 11"),
