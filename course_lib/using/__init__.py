@@ -1,0 +1,1 @@
+"""Using a trained model: it writes, it translates, and one looks inside."""
