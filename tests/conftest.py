@@ -1,10 +1,19 @@
 """What every test folder shares: shapes are checked while tests run, and tests that need the network are off."""
 
+from pathlib import Path
+
 import pytest
 from jaxtyping import install_import_hook
 
-# The modules that annotate shapes. Only the tests pay for the checking; a learner's notebook does not.
-install_import_hook(["course_lib.data.batches", "course_lib.layers"], "beartype.beartype")
+# Every module that annotates shapes, and no other: checking a list draws from Python's random numbers, for one item of
+# it is looked at. Only the tests pay for it; a learner's notebook does not.
+ROOT = Path(__file__).resolve().parents[1]
+ANNOTATED = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted((ROOT / "course_lib").rglob("*.py"))
+    if "from jaxtyping import" in path.read_text("utf-8")
+]
+install_import_hook(ANNOTATED, "beartype.beartype")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

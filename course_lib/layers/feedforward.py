@@ -21,18 +21,21 @@ Activation = Callable[[Tensor], Tensor]
 
 
 class _ReluSquared(torch.autograd.Function):
-    """The gradient of r², r = max(0, x), is 2 r: by hand it takes a third of the time that autograd takes on a CPU."""
+    """The gradient of max(0, x)² is 2 max(0, x): by hand it takes two thirds of the time that autograd takes on a CPU.
+
+    What is kept is x, not max(0, x), so that this gradient has a gradient too.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
         r = F.relu(x)
-        ctx.save_for_backward(r)
         return r * r
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        [r] = ctx.saved_tensors
-        return 2 * r * gradients[0]
+        [x] = ctx.saved_tensors
+        return 2 * F.relu(x) * gradients[0]
 
 
 def relu_squared(x: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:

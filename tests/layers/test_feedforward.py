@@ -32,6 +32,12 @@ def test_activations_are_those_of_others_and_so_are_their_slopes(ours, theirs):
     assert_same(torch.autograd.grad(ours(x).sum(), x)[0], torch.autograd.grad(theirs(x).sum(), x)[0])
 
 
+def test_the_slope_of_squared_relu_by_hand_has_a_slope_itself():
+    x = torch.tensor([-1.5, -0.2, 0.3, 2.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(relu_squared, x)
+    assert torch.autograd.gradgradcheck(relu_squared, x)
+
+
 def test_gelu_by_tanh_differs_from_gelu_in_the_fourth_digit():
     difference = (gelu_tanh(LINE) - functional.gelu(LINE)).abs().max()
     assert 1e-4 < difference < 1e-3

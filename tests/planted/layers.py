@@ -6,9 +6,13 @@ POSITIONS = ("tests/layers/test_positions.py",)
 MASKS = ("tests/layers/test_masks.py",)
 ATTENTION = ("tests/layers/test_attention.py",)
 CACHE = ("tests/layers/test_cache.py",)
+NORMS = ("tests/layers/test_norms.py",)
+FEEDFORWARD = ("tests/layers/test_feedforward.py",)
+BLOCK = ("tests/layers/test_block.py",)
 
 _P, _M = "course_lib/layers/positions.py", "course_lib/layers/masks.py"
 _A, _C = "course_lib/layers/attention.py", "course_lib/layers/cache.py"
+_N, _F, _B = "course_lib/layers/norms.py", "course_lib/layers/feedforward.py", "course_lib/layers/block.py"
 
 BUGS = [
     # --- attention
@@ -312,8 +316,8 @@ BUGS = [
     Bug(
         "half-split turns the other way",
         _P,
-        "torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)",
-        "torch.cat([a * cos + b * sin, b * cos - a * sin], dim=-1)",
+        "torch.cat([-sin, sin], dim=-1)",
+        "torch.cat([sin, -sin], dim=-1)",
         POSITIONS,
     ),
     Bug(
@@ -538,5 +542,135 @@ BUGS = [
         "if keys.requires_grad or values.requires_grad:",
         "if keys.requires_grad and not keys.requires_grad:",
         CACHE,
+    ),
+    # --- normed queries and keys
+    Bug("only queries are normed", _A, "            k = self._normed(k)\n", "", ATTENTION),
+    Bug(
+        "queries and keys are normed after they are turned",
+        _A,
+        "self.positions.turn(self._normed(qk), positions)",
+        "self._normed(self.positions.turn(qk, positions))",
+        ATTENTION,
+    ),
+    Bug("a norm in float32 changes the format", _A, "self.qk_norm(qk).to(qk.dtype)", "self.qk_norm(qk)", ATTENTION),
+    # --- norms
+    Bug(
+        "the variance is over D - 1",
+        _N,
+        "centred.square().mean(dim=-1, keepdim=True)",
+        "x.var(dim=-1, keepdim=True)",
+        NORMS,
+    ),
+    Bug(
+        "eps is added to the root",
+        _N,
+        "torch.rsqrt((y * y).mean(dim=-1, keepdim=True) + eps)",
+        "((y * y).mean(dim=-1, keepdim=True).sqrt() + eps).reciprocal()",
+        NORMS,
+    ),
+    Bug(
+        "half precision is squared in half precision",
+        _N,
+        "    y = x.to(torch.promote_types(x.dtype, torch.float32))\n",
+        "    y = x\n",
+        NORMS,
+    ),
+    Bug("layer norm forgets the shift", _N, "return y if bias is None else y + bias", "return y", NORMS),
+    Bug("LayerNorm has PyTorch's own eps", _N, "self.weight, self.bias, self.eps)", "self.weight, self.bias)", NORMS),
+    Bug(
+        "RMSNorm takes the mean off",
+        _N,
+        "return rms_norm(x, self.weight, eps=self.eps)",
+        "return layer_norm(x, self.weight, eps=self.eps)",
+        NORMS,
+    ),
+    # --- feed-forward
+    Bug(
+        "SwiGLU's halves are swapped",
+        _F,
+        "gate, value = self.up(x).chunk(2, dim=-1)",
+        "value, gate = self.up(x).chunk(2, dim=-1)",
+        FEEDFORWARD,
+    ),
+    Bug(
+        "SwiGLU's halves are interleaved",
+        _F,
+        "self.up(x).chunk(2, dim=-1)",
+        "self.up(x).unflatten(-1, (-1, 2)).unbind(-1)",
+        FEEDFORWARD,
+    ),
+    Bug("GELU is exact where tanh is meant", _F, 'F.gelu(x, approximate="tanh")', "F.gelu(x)", FEEDFORWARD),
+    Bug(
+        "the square forgets ReLU",
+        _F,
+        "        r = F.relu(x)\n        return r * r\n",
+        "        return x * x\n",
+        FEEDFORWARD,
+    ),
+    Bug(
+        "the slope of the square forgets ReLU",
+        _F,
+        "return 2 * F.relu(x) * gradients[0]",
+        "return 2 * x * gradients[0]",
+        FEEDFORWARD,
+    ),
+    Bug(
+        "the slope of the square has no slope",
+        _F,
+        "[x] = ctx.saved_tensors",
+        "x = ctx.saved_tensors[0].detach()",
+        FEEDFORWARD,
+    ),
+    Bug(
+        "dropout stands before the activation",
+        _F,
+        "self.down(self.dropout(self.activation(self.up(x))))",
+        "self.down(self.activation(self.dropout(self.up(x))))",
+        FEEDFORWARD,
+    ),
+    # --- blocks
+    Bug(
+        "the residual is taken after the norm",
+        _B,
+        "        return x + self.dropout(sublayer(norm(x)))",
+        "        x = norm(x)\n        return x + self.dropout(sublayer(x))",
+        BLOCK,
+    ),
+    Bug(
+        "post-norm norms what is added, not the sum",
+        _B,
+        "return norm(x + self.dropout(sublayer(x)))",
+        "return x + norm(self.dropout(sublayer(x)))",
+        BLOCK,
+    ),
+    Bug(
+        "dropout falls on the straight line",
+        _B,
+        "return x + self.dropout(sublayer(norm(x)))",
+        "return self.dropout(x + sublayer(norm(x)))",
+        BLOCK,
+    ),
+    Bug("the memory mask is dropped", _B, "memory=memory, mask=memory_mask, cache", "memory=memory, cache", BLOCK),
+    Bug(
+        "two sublayers share one norm",
+        _B,
+        "self.feedforward, self.feedforward_norm = feedforward, norm()",
+        "self.feedforward, self.feedforward_norm = feedforward, self.attention_norm",
+        BLOCK,
+    ),
+    Bug("cross-attention forgets its cache", _B, ", cache=memory_cache)", ")", BLOCK),
+    Bug(
+        "the block drops positions",
+        _B,
+        "causal=causal, positions=positions, cache=cache",
+        "causal=causal, cache=cache",
+        BLOCK,
+    ),
+    Bug(
+        "a memory nobody reads is not refused",
+        _B,
+        "if (memory is None) != (self.cross is None):",
+        "if memory is None and self.cross is not None:",
+        BLOCK,
     ),
 ]
