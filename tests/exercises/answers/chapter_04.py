@@ -735,6 +735,8 @@ def beaming(
     chosen="all",
     first_end=False,
     text="bare",
+    ends_from="best",
+    open_from="best",
 ):
     """A learner's beam search, careless in one way or another."""
 
@@ -750,12 +752,13 @@ def beaming(
                 for value, token in zip(values.tolist(), tokens.tolist(), strict=True):
                     new = {"log": total + value, "p": total + math.exp(value), "last": value}[score]
                     grown.append((new, (*ids, token)))
-            grown = sorted(grown, key=lambda pair: -pair[0])[:width]
+            grown.sort(key=lambda pair: -pair[0])
+            some = {"best": grown[:width], "all": grown}
             if after_end == "go on":
-                alive = grown
+                alive = some["best"]
                 continue
-            ended = [pair for pair in grown if pair[1][-1] == end]
-            alive = [pair for pair in grown if pair[1][-1] != end]
+            ended = [pair for pair in some[ends_from] if pair[1][-1] == end]
+            alive = [pair for pair in some[open_from] if pair[1][-1] != end][:width]
             finished = ended if after_end == "compete" else finished + ended
             width -= len(ended) if after_end == "shrink" else 0
             if not alive or (first_end and finished) or width == 0:
@@ -955,6 +958,8 @@ WRONG = {
         ("finished_extended", beaming(after_end="go on")),
         ("finished_compete", beaming(after_end="compete")),
         ("beam_shrinks", beaming(after_end="shrink")),
+        ("every_end_kept", beaming(ends_from="all", open_from="all")),
+        ("ended_take_no_place", beaming(open_from="all")),
         ("one_continuation_each", beaming(each=1)),
         ("stops_at_first_end", beaming(first_end=True)),
         ("finished_only", beaming(chosen="finished")),

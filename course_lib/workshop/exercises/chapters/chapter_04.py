@@ -573,12 +573,17 @@ def _searched(
     sets_aside: bool = True,
     competes: bool = False,
     stops_at_first: bool = False,
+    every_end: bool = False,
+    open_from_all: bool = False,
     judged: Callable[[list[_Text], list[_Text]], list[_Text]] = lambda finished, still_open: finished + still_open,
     text_of: Callable[[list[int], int, int], list[int]] = lambda ids, begin, end: ids[: (*ids, end).index(end)],
 ) -> Callable[[Tensor, int, int, int, int], list[int]]:
     """Beam search by the rule of the exercise, or with one part of it changed."""
 
     def search(table: Tensor, begin: int, end: int, beams: int, most: int) -> list[int]:
+        def ends(text: _Text) -> bool:
+            return text[1][-1] == end and sets_aside
+
         still_open: list[_Text] = [(0.0, [])]
         finished: list[_Text] = []
         for step in range(most):
@@ -588,14 +593,15 @@ def _searched(
                 likeliest = sorted(((log_p, token) for token, log_p in enumerate(row)), reverse=True)
                 few = likeliest[: per_beginning(step, len(row))]
                 longer += [(join(total, log_p), [*ids, token]) for log_p, token in few]
-            longer = sorted(longer, reverse=True)[: kept(beams, len(finished))]
-            ended = [text for text in longer if text[1][-1] == end and sets_aside]
+            longer.sort(reverse=True)
+            best = longer[: kept(beams, len(finished))]
+            ended = [text for text in (longer if every_end else best) if ends(text)]
             finished = ended if competes else finished + ended
-            still_open = [text for text in longer if text not in ended]
+            still_open = [text for text in (longer if open_from_all else best) if not ends(text)][:beams]
             if not still_open or (stops_at_first and finished):
                 break
-        best = max(judged(finished, still_open), key=lambda text: rank(*text))
-        return text_of(best[1], begin, end)
+        winner = max(judged(finished, still_open), key=lambda text: rank(*text))
+        return text_of(winner[1], begin, end)
 
     return search
 
@@ -620,6 +626,8 @@ _BEAM_MISTAKES = {
     "finished_extended": _searched(sets_aside=False),
     "finished_compete": _searched(competes=True),
     "beam_shrinks": _searched(kept=lambda beams, finished: max(0, beams - finished)),
+    "every_end_kept": _searched(every_end=True, open_from_all=True),
+    "ended_take_no_place": _searched(open_from_all=True),
     "one_continuation_each": _searched(per_beginning=lambda step, tokens: 1 if step else tokens),
     "stops_at_first_end": _searched(stops_at_first=True),
     "finished_only": _searched(judged=lambda finished, still_open: finished or still_open),
@@ -637,8 +645,12 @@ def _table(seed: int, size: int, begin: int, end: int, beams: int, most: int) ->
 
 
 def _tables() -> Iterator[_Case]:
-    for case in ((2, 6, 3, 5, 3, 7), (22, 6, 0, 1, 3, 5), (90, 6, 3, 5, 3, 7), (50, 6, 4, 2, 2, 8)):
-        yield _table(*case)
+    yield _table(54, 7, 0, 1, 3, 6)
+    yield _table(156, 5, 0, 1, 2, 6)
+    yield _table(22, 6, 0, 1, 3, 5)
+    yield _table(70, 7, 0, 1, 3, 6)
+    yield _table(90, 6, 3, 5, 3, 7)
+    yield _table(110, 5, 4, 3, 3, 6)
 
 
 def _edge_tables() -> Iterator[_Case]:
