@@ -87,14 +87,14 @@ def pretrain(options: argparse.Namespace) -> dict[str, Any]:
     texts = texts_of(options.corpus, options.documents, options.seed)
     tokenizer = BytePairTokenizer.train(texts.training[:_FOR_TOKENIZER], options.vocabulary, special_tokens=(END,))
     batches = EpochBatches(rows_of(texts.training, tokenizer, options.length), options.batch_size, options.seed)
-    sizes = {name: getattr(options, name) for name in ("layers", "heads", "width", "dropout")}
+    sizes = {name: getattr(options, name) for name in ("layers", "heads", "width", "rotary_base", "dropout")}
     with distributed() as process:
         model = GPT(GPTConfig(tokenizer.vocab_size, context=options.length, **sizes)).to(process.device)
         history = train(
             model,
             batches,
             packed_loss,
-            muon_and_adamw(model, lr=options.lr, adamw_lr=options.adamw_lr),
+            muon_and_adamw(model, lr=options.lr, adamw_lr=options.adamw_lr, momentum=options.momentum),
             steps=options.steps,
             schedule=linear_decay(options.warmup),
             accumulate=options.accumulate,
@@ -146,12 +146,14 @@ def _parser() -> argparse.ArgumentParser:
         "layers": (3, "blocks"),
         "heads": (4, "in each block"),
         "width": (96, "D"),
+        "rotary_base": (10_000.0, "of the positions; a short row needs no slow ones"),
         "dropout": (0.0, "share of numbers set to zero"),
         "steps": (300, "of the optimiser"),
         "batch_size": (20, "rows in a batch"),
         "accumulate": (1, "batches in a step"),
         "lr": (0.005, "learning rate of Muon"),
         "adamw_lr": (0.01, "learning rate of AdamW"),
+        "momentum": (0.95, "of Muon; 0.8 for a short training"),
         "warmup": (0, "steps"),
         "seed": (0, "of stories, weights and order; the stories held out are those of the next"),
         "every": (100, "steps between two checkpoints"),
