@@ -287,6 +287,8 @@ def _nothing_lasts(printed: Printed) -> Iterator[None]:
         sys.stderr.write(f"{category.__name__}: {message}\n")  # without the path and line that Python would add
 
     python, numpy, dtype = random.getstate(), np.random.get_state(), torch.get_default_dtype()  # noqa: NPY002
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # several, begun anew by each worker, wait for each other: 15 times slower at these sizes
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(warnings.catch_warnings())
@@ -302,6 +304,7 @@ def _nothing_lasts(printed: Printed) -> Iterator[None]:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
             torch.set_default_dtype(dtype)
+            torch.set_num_threads(threads)
 
 
 def seed_a_call() -> None:

@@ -459,12 +459,12 @@ def trained(model, batches, validation, lr, warmup, clip):
     for i, (ids, targets) in enumerate(batches, 1):
         model.train()
         model.zero_grad()
-        F.cross_entropy(model(ids).transpose(1, 2), targets).backward()
+        F.cross_entropy(model(ids).flatten(0, 1), targets.flatten()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
         torch.optim.SGD(model.parameters(), lr=lr * min(i, warmup) / warmup).step()
         with torch.no_grad():
             model.eval()
-            losses.append(F.cross_entropy(model(validation[0]).transpose(1, 2), validation[1]))
+            losses.append(F.cross_entropy(model(validation[0]).flatten(0, 1), validation[1].flatten()))
     return losses
 
 

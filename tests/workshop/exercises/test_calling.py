@@ -163,6 +163,19 @@ def test_random_state_settings_and_output_are_as_before() -> None:
     assert state() == settings
 
 
+def test_a_check_computes_with_one_thread_and_leaves_their_number_alone() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        inside = run_safely(torch.get_num_threads, 5).value
+        failed = run_safely(lambda: [torch.set_num_threads(2), 1 / 0], 5)  # type: ignore[func-returns-value]
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert (inside, after) == (1, 3)
+    assert isinstance(failed.error, ZeroDivisionError)
+
+
 def test_a_page_of_output_is_cut_and_counted() -> None:
     run = run_safely(lambda: [print(i, object()) for i in range(1000)], 5)
     lines, more = run.printed.lines()
