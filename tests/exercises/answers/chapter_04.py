@@ -420,6 +420,10 @@ def with_both(text, begin, end):
     return [begin, *text, end]
 
 
+def with_ignored_begin(text, begin, end):
+    return [-100, *text, end]
+
+
 def with_neither(text, begin, end):
     return list(text)
 
@@ -733,7 +737,7 @@ def beaming(
     after_end="aside",
     each=None,
     chosen="all",
-    first_end=False,
+    stop=99,
     text="bare",
     ends_from="best",
     open_from="best",
@@ -761,7 +765,7 @@ def beaming(
             alive = [pair for pair in some[open_from] if pair[1][-1] != end][:width]
             finished = ended if after_end == "compete" else finished + ended
             width -= len(ended) if after_end == "shrink" else 0
-            if not alive or (first_end and finished) or width == 0:
+            if not alive or len(finished) >= (beams if stop == "beams" else stop) or width == 0:
                 break
         pool = {"all": finished + alive, "finished": finished or alive, "alive": alive or finished}[chosen]
         ranks = {
@@ -903,6 +907,7 @@ WRONG = {
         ("begin_is_no_input", forcing_with(with_neither, with_end)),
         ("ends_read_ends_written", forcing_with(with_end, with_end)),
         ("end_is_input", forcing_with(with_both, with_end)),
+        ("shifted_by_nobody", forcing_with(with_both, with_ignored_begin)),
         ("end_where_there_is_room", forcing_one_row),
         ("padding_is_a_label", forcing_with(with_begin, with_end, fill_labels="pad")),
         ("ends_without_end", forcing_with(with_begin, with_end, fill_labels="end")),
@@ -961,7 +966,8 @@ WRONG = {
         ("every_end_kept", beaming(ends_from="all", open_from="all")),
         ("ended_take_no_place", beaming(open_from="all")),
         ("one_continuation_each", beaming(each=1)),
-        ("stops_at_first_end", beaming(first_end=True)),
+        ("stops_at_first_end", beaming(stop=1)),
+        ("stops_when_full", beaming(stop="beams")),
         ("finished_only", beaming(chosen="finished")),
         ("open_only", beaming(chosen="alive")),
         ("end_kept", beaming(text="with end")),

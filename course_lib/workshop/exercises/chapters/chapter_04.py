@@ -83,6 +83,7 @@ _NORM_MISTAKES = {
 # --- count_parameters -------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def _real_count(vocabulary: int, layers: int, width: int, hidden: int, pre_norm: bool) -> int:
     config = TransformerConfig(
         vocabulary, layers=layers, heads=2, width=width, hidden=hidden, block="pre" if pre_norm else "post"
@@ -340,6 +341,10 @@ _FORCING_MISTAKES = {
     "begin_is_no_input": _forced(inputs=lambda texts, begin, end, pad: texts),
     "ends_read_ends_written": _forced(inputs=lambda texts, begin, end, pad: [[*text, end] for text in texts]),
     "end_is_input": _forced(inputs=lambda texts, begin, end, pad: [[begin, *text, end] for text in texts]),
+    "shifted_by_nobody": _forced(
+        inputs=lambda texts, begin, end, pad: [[begin, *text, end] for text in texts],
+        labels=lambda texts, begin, end, pad: [[-100, *text, end] for text in texts],
+    ),
     "end_where_there_is_room": _end_in_the_input,
     "padding_is_a_label": _forced(fill=lambda pad: pad),
     "ends_without_end": lambda texts, begin, end, pad: _forced(fill=lambda pad: end)(texts, begin, end, pad),
@@ -572,7 +577,7 @@ def _searched(
     per_beginning: Callable[[int, int], int] = lambda step, tokens: tokens,
     sets_aside: bool = True,
     competes: bool = False,
-    stops_at_first: bool = False,
+    enough: Callable[[int, int], bool] = lambda finished, beams: False,
     every_end: bool = False,
     open_from_all: bool = False,
     judged: Callable[[list[_Text], list[_Text]], list[_Text]] = lambda finished, still_open: finished + still_open,
@@ -598,7 +603,7 @@ def _searched(
             ended = [text for text in (longer if every_end else best) if ends(text)]
             finished = ended if competes else finished + ended
             still_open = [text for text in (longer if open_from_all else best) if not ends(text)][:beams]
-            if not still_open or (stops_at_first and finished):
+            if not still_open or enough(len(finished), beams):
                 break
         winner = max(judged(finished, still_open), key=lambda text: rank(*text))
         return text_of(winner[1], begin, end)
@@ -629,7 +634,8 @@ _BEAM_MISTAKES = {
     "every_end_kept": _searched(every_end=True, open_from_all=True),
     "ended_take_no_place": _searched(open_from_all=True),
     "one_continuation_each": _searched(per_beginning=lambda step, tokens: 1 if step else tokens),
-    "stops_at_first_end": _searched(stops_at_first=True),
+    "stops_at_first_end": _searched(enough=lambda finished, beams: finished > 0),
+    "stops_when_full": _searched(enough=lambda finished, beams: finished >= beams),
     "finished_only": _searched(judged=lambda finished, still_open: finished or still_open),
     "open_only": _searched(judged=lambda finished, still_open: still_open or finished),
     "end_kept": _searched(text_of=lambda ids, begin, end: ids),
@@ -645,10 +651,10 @@ def _table(seed: int, size: int, begin: int, end: int, beams: int, most: int) ->
 
 
 def _tables() -> Iterator[_Case]:
-    yield _table(54, 7, 0, 1, 3, 6)
-    yield _table(156, 5, 0, 1, 2, 6)
-    yield _table(22, 6, 0, 1, 3, 5)
-    yield _table(70, 7, 0, 1, 3, 6)
+    yield _table(272, 6, 4, 2, 2, 8)
+    yield _table(257, 7, 0, 1, 3, 6)
+    yield _table(84, 7, 0, 1, 3, 6)
+    yield _table(54, 5, 4, 3, 3, 6)
     yield _table(90, 6, 3, 5, 3, 7)
     yield _table(110, 5, 4, 3, 3, 6)
 
