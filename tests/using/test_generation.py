@@ -13,7 +13,7 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
 from course_lib.models.decoder import GPT, gpt2_config
 from course_lib.models.parts import POSITIONS
-from course_lib.using.generation import evaluating, generate, next_probabilities, stream
+from course_lib.using.generation import draw, evaluating, generate, next_probabilities, stream
 from tests.layers.helpers import assert_same, randn, randomized, seeded, unchecked, wrong
 from tests.models.helpers import CONTEXT, KV, LAYERS, B, D, F, H, T, V, from_gpt2, gpt, load, random_ids
 from tests.using.helpers import recorded
@@ -68,15 +68,36 @@ def test_greedy_writes_what_hugging_face_writes(pair):
     assert written(ours, temperature=GREEDY, stop_id=stop).tolist() == filled
 
 
+def drawn(probabilities: list[float], dart: float) -> int:
+    """The id on whose piece of the line the dart falls: (end of the piece before, end of the piece]."""
+    ends = itertools.accumulate(probabilities)
+    return next(i for i, end in enumerate(ends) if dart <= end)
+
+
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
-def test_sampling_draws_what_hugging_face_draws_from_the_same_random_numbers(pair, temperature):
+def test_sampling_draws_from_hugging_faces_probabilities(pair, temperature):
     theirs, ours = pair
-    for seed in range(5):
-        torch.manual_seed(seed)
-        expected = theirs_writes(theirs, do_sample=True, top_k=0, temperature=temperature)
-        torch.manual_seed(seed)
-        assert torch.equal(generate(ours, PROMPT, max_tokens=N, temperature=temperature), expected)
-        assert torch.equal(written(ours, temperature=temperature, generator=seeded(seed)), expected)
+    generator, rows = seeded(8), PROMPT.tolist()
+    for _ in range(N):
+        with torch.no_grad():
+            logits = theirs(torch.tensor(rows)).logits[:, -1]
+        darts = 1 - torch.rand(B, 1, generator=generator)
+        for row, p, dart in zip(rows, (logits / temperature).softmax(dim=-1).tolist(), darts, strict=True):
+            row.append(drawn(p, float(dart)))
+    assert written(ours, temperature=temperature, generator=seeded(8)).tolist() == rows
+    torch.manual_seed(8)
+    assert generate(ours, PROMPT, max_tokens=N, temperature=temperature).tolist() == rows
+
+
+def test_a_draw_never_takes_what_has_no_probability_and_reaches_both_ends(monkeypatch):
+    p = torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]])
+    for rand, expected in {0.0: 3, 0.7499: 3, 0.7501: 1, 1 - 2**-24: 1}.items():
+        monkeypatch.setattr(torch, "rand", lambda *_, rand=rand, **__: torch.tensor([[rand]]))
+        assert draw(p).tolist() == [[expected]]
+        assert draw(p * 1.0000001).tolist() == [[expected]]
+    monkeypatch.undo()
+    ids = draw(torch.tensor([[0.0, 0.5, 0.0, 0.5, 0.0]]).expand(9_999, 5), seeded(0))
+    assert set(ids.flatten().tolist()) == {1, 3}
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -183,12 +204,14 @@ def test_writing_ends_when_the_last_row_has_ended():
     model, runs = mildly(), []
     model.blocks[0].register_forward_pre_hook(lambda *_: runs.append(1))
     prompt = random_ids(3, T, seed=4)
-    where = ends(written(model, prompt, max_tokens=80, temperature=2.0), 5)
-    assert max(where) < 80
+    free = written(model, prompt, max_tokens=80, temperature=2.0)
+    stop = min(range(V), key=lambda token: max(ends(free, token)))
+    last = max(ends(free, stop))
+    assert T < last < 80
     runs.clear()
-    rows = written(model, prompt, max_tokens=80, temperature=2.0, stop_id=5)
-    assert rows.shape[1] == max(where) + 1 == T + len(runs)
-    assert (rows[:, -1] == 5).all()
+    rows = written(model, prompt, max_tokens=80, temperature=2.0, stop_id=stop)
+    assert rows.shape[1] == last + 1 == T + len(runs)
+    assert (rows[:, -1] == stop).all()
 
 
 def test_the_stop_token_in_a_prompt_stops_nothing():
