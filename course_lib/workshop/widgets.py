@@ -20,14 +20,15 @@ def play(function: Callable[..., Any], **controls: Any) -> ipywidgets.VBox:
     """Show controls, and below them what ``function`` prints or draws for their values, again at every change.
 
     Each keyword is an argument of ``function``: ``(1, 5)`` makes a slider from 1 to 5, ``["a", "b"]`` a list to choose
-    from, ``"text"`` a line to type in, and any ipywidgets control is taken as it is. A control starts at the default of
-    its argument. In print and on GitHub one line of text stands in its place. Returns the box of all controls with the
-    output last.
+    from, ``"text"`` a line to type in, and any ipywidgets control is taken as it is: ``ipywidgets.Play()`` counts by
+    itself, and gets a slider to go back and forth. A control starts at the default of its argument. In print and on
+    GitHub one line of text stands in its place. Returns the box of all controls with the output last.
 
     Raises TypeError if ``function`` has no argument of a control's name, ValueError for what cannot become a control.
     """
     arguments = inspect.signature(function).parameters
     widgets: dict[str, Any] = {}
+    boxes: list[ipywidgets.Widget] = []
     for name, control in controls.items():
         if name not in arguments:
             raise TypeError(f"function has no argument {name!r}: it has {', '.join(arguments) or 'none'}")
@@ -40,6 +41,13 @@ def play(function: Callable[..., Any], **controls: Any) -> ipywidgets.VBox:
         if hasattr(widget, "continuous_update"):
             widget.continuous_update = False  # one run when a slider is let go, not twenty on the way
         widgets[name] = widget
+        if isinstance(widget, ipywidgets.Play):
+            slider = ipywidgets.IntSlider(
+                widget.value, widget.min, widget.max, description=name, continuous_update=False
+            )
+            ipywidgets.link((widget, "value"), (slider, "value"))
+            widget = ipywidgets.HBox([slider, widget])
+        boxes.append(widget)
     output = ipywidgets.Output()
 
     def redraw(_: Any = None) -> None:
@@ -58,7 +66,7 @@ def play(function: Callable[..., Any], **controls: Any) -> ipywidgets.VBox:
     for widget in widgets.values():
         widget.observe(redraw, names="value")
     redraw()
-    box = ipywidgets.VBox([*widgets.values(), output])
+    box = ipywidgets.VBox([*boxes, output])
     line = f"[interactive: run the notebook, then change {', '.join(widgets)}]"
     display({**box._repr_mimebundle_(), "text/plain": line}, raw=True)
     return box

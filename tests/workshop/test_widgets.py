@@ -40,6 +40,18 @@ def test_a_slider_waits_until_it_is_let_go(shown: list[Bundle]) -> None:
     assert box.children[0].continuous_update is False
 
 
+def test_a_clock_runs_the_function_at_each_tick_and_can_be_set_by_a_slider(shown: list[Bundle]) -> None:
+    seen: list[int] = []
+    box = play(lambda tokens: seen.append(tokens), tokens=ipywidgets.Play(3, 0, 9))
+    slider, clock = box.children[0].children
+    assert (slider.value, slider.min, slider.max, slider.description) == (3, 0, 9, "tokens")
+    clock.value = 4
+    slider.value = 7
+    assert seen == [3, 4, 7]
+    assert (slider.value, clock.value) == (7, 7)
+    assert shown[0]["text/plain"] == "[interactive: run the notebook, then change tokens]"
+
+
 def test_where_nothing_runs_a_line_says_what_could_be_changed(shown: list[Bundle]) -> None:
     play(lambda order, seed: None, order=(1, 5), seed=(0, 9))
     (bundle,) = shown
