@@ -127,18 +127,16 @@ def muon_and_adamw(
     lr: float = 1e-2,
     adamw_lr: float = 1e-2,
     momentum: float = 0.95,
-    betas: tuple[float, float] = (0.9, 0.95),
     weight_decay: float = 0.0,
 ) -> list[Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for everything else (embeddings, head, norms, biases).
 
-    Weight decay is for the matrices alone. A short training learns more with a shorter memory: momentum 0.8, beta1 0.8.
+    Weight decay is for the matrices alone. A training of few steps may learn more with a shorter memory: momentum 0.85.
     """
     blocks = [m for m in model.modules() if isinstance(m, nn.ModuleList)]
     matrices = {m.weight: None for block in blocks for m in block.modules() if isinstance(m, nn.Linear)}
     rest = [p for p in model.parameters() if p not in matrices]
-    muon = Muon(matrices, lr=lr, momentum=momentum, weight_decay=weight_decay)
-    return [muon, AdamW(rest, lr=adamw_lr, betas=betas)]
+    return [Muon(matrices, lr=lr, momentum=momentum, weight_decay=weight_decay), AdamW(rest, lr=adamw_lr)]
 
 
 def _by_step(optimiser: Optimizer, params: list[Tensor]) -> dict[int, list[Tensor]]:

@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         "accumulate": (1, "batches in a step"),
         "lr": (0.005, "learning rate of Muon"),
         "adamw_lr": (0.01, "learning rate of AdamW"),
-        "momentum": (0.95, "of Muon; 0.8 for a short training"),
+        "momentum": (0.95, "of Muon; 0.85 for few steps"),
         "warmup": (0, "steps"),
         "seed": (0, "of stories, weights and order; the stories held out are those of the next"),
         "every": (100, "steps between two checkpoints"),
