@@ -396,13 +396,12 @@ def accumulated_weighed(model, parts):
     return grads_of(model)
 
 
-def accumulating(
-    reduction="mean", divide=lambda parts, i: 1, skip=lambda parts, i: False, zero_inside=False, shift=False
-):
+def accumulating(reduction="mean", divide=lambda parts, i: 1, skip=lambda parts, i: False, zero="before", shift=False):
     def accumulated(model, parts):
-        model.zero_grad()
+        if zero == "before":
+            model.zero_grad()
         for i, (ids, targets) in enumerate(parts):
-            if zero_inside:
+            if zero == "inside":
                 model.zero_grad()
             if skip(parts, i):
                 continue
@@ -969,10 +968,11 @@ WRONG = {
         ("divided_by_the_last", accumulating("sum", divide=lambda parts, i: targets_in(parts[-1:]))),
         ("weighed_by_rows", accumulating(divide=lambda parts, i: rows_in(parts) / rows_in(parts[i : i + 1]))),
         ("weighed_by_positions", accumulating(divide=lambda parts, i: size_in(parts) / size_in(parts[i : i + 1]))),
-        ("last_only", accumulating(zero_inside=True)),
+        ("last_only", accumulating(zero="inside")),
         ("first_only", accumulating(skip=lambda parts, i: i > 0)),
-        ("earlier_thrown_away", accumulating("sum", divide=lambda parts, i: targets_in(parts), zero_inside=True)),
+        ("earlier_thrown_away", accumulating("sum", divide=lambda parts, i: targets_in(parts), zero="inside")),
         ("shifted_again", accumulating("sum", divide=lambda parts, i: targets_in(parts, shifted=1), shift=True)),
+        ("old_gradients_kept", accumulating("sum", divide=lambda parts, i: targets_in(parts), zero="never")),
         ("empty_part_nan", accumulated_weighed_careless),
         ("raised", accumulated_weighed_nan),
         ("changed_input", accumulated_and_steps),

@@ -362,8 +362,20 @@ _DECAY_PLACES: dict[str, Callable[..., Any]] = {
 _Parts = list[tuple[Tensor, Tensor]]
 
 
-def _small_model(seed: int, vocabulary: int, width: int, between: nn.Module | None = None) -> nn.Module:
-    model = nn.Sequential(nn.Embedding(vocabulary, width), between or nn.Identity(), nn.Linear(width, vocabulary))
+class _Used(nn.Sequential):
+    """A model that has learned before: its copies have old gradients, which ``deepcopy`` would leave out."""
+
+    def __deepcopy__(self, memo: Any) -> "_Used":
+        new = _Used(*(copy.deepcopy(part, memo) for part in self))
+        for parameter in new.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        return new
+
+
+def _small_model(
+    seed: int, vocabulary: int, width: int, between: nn.Module | None = None, kind: type[nn.Sequential] = nn.Sequential
+) -> nn.Module:
+    model = kind(nn.Embedding(vocabulary, width), between or nn.Identity(), nn.Linear(width, vocabulary))
     randn = _numbers(seed)
     for parameter in model.parameters():
         parameter.data = 0.7 * randn(*parameter.shape)
@@ -387,6 +399,14 @@ def _unequal_parts() -> Iterator[_Case]:
 
 def _an_empty_part() -> Iterator[_Case]:
     yield _small_model(64, 6, 4), _parts(65, 6, (2, 5, 7), (3, 5, 0), (1, 5, 2))
+
+
+def _old_gradients() -> Iterator[_Case]:
+    yield _small_model(66, 6, 4, kind=_Used), _parts(67, 6, (2, 5, 7), (3, 4, 2))
+
+
+def _added_to_old(model: nn.Module, parts: _Parts) -> list[Tensor]:
+    return [1 + gradient for gradient in _accumulated(model, parts)]
 
 
 def _gradients_of(loss: Callable[[nn.Module, _Parts], Any]) -> Callable[[nn.Module, _Parts], list[Tensor]]:
@@ -876,9 +896,15 @@ EXERCISES = [
         "accumulated",
         minutes=12,
         difficulty=2,
-        section="6",
+        section="5",
         steps=[
             Gives("unequal", reference=_accumulated, cases=_unequal_parts, mistakes=_ACCUMULATION_MISTAKES),
+            Gives(
+                "again",
+                reference=_accumulated,
+                cases=_old_gradients,
+                mistakes={"old_gradients_kept": _added_to_old},
+            ),
             Gives(
                 "empty",
                 reference=_accumulated,
@@ -917,7 +943,7 @@ EXERCISES = [
         "judge_resuming",
         minutes=25,
         difficulty=3,
-        section="9",
+        section="10",
         steps=[Catches("judges", right=_RIGHT_TRAININGS, broken=_BROKEN_TRAININGS)],
     ),
     Exercise(
