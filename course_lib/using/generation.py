@@ -75,7 +75,7 @@ def next_probabilities(logits: Float[Tensor, "B V"], temperature: float) -> Floa
     return ((logits - logits.amax(dim=-1, keepdim=True)) / temperature).softmax(dim=-1)  # no overflow close to 0
 
 
-def draw(probabilities: Float[Tensor, "B V"], generator: torch.Generator | None = None) -> Int[Tensor, "B 1"]:
+def draw_ids(probabilities: Float[Tensor, "B V"], generator: torch.Generator | None = None) -> Int[Tensor, "B 1"]:
     """One id for each row: where a dart falls on a line that gives each id as much room as it is probable.
 
     The dart is thrown where the generator is, so every machine draws the same ids (``torch.multinomial`` does not).
@@ -112,7 +112,7 @@ def _steps(
                 if temperature == 0:
                     chosen = logits.argmax(dim=-1, keepdim=True)
                 else:
-                    chosen = draw(next_probabilities(logits, temperature), generator)
+                    chosen = draw_ids(next_probabilities(logits, temperature), generator)
             if stop_id is not None:
                 chosen = chosen.masked_fill(ended, stop_id)
                 ended = chosen == stop_id

@@ -13,7 +13,7 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
 from course_lib.models.decoder import GPT, gpt2_config
 from course_lib.models.parts import POSITIONS
-from course_lib.using.generation import draw, evaluating, generate, next_probabilities, stream
+from course_lib.using.generation import draw_ids, evaluating, generate, next_probabilities, stream
 from tests.layers.helpers import assert_same, randn, randomized, seeded, unchecked, wrong
 from tests.models.helpers import CONTEXT, KV, LAYERS, B, D, F, H, T, V, from_gpt2, gpt, load, random_ids
 from tests.using.helpers import recorded
@@ -93,10 +93,10 @@ def test_a_draw_never_takes_what_has_no_probability_and_reaches_both_ends(monkey
     p = torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]])
     for rand, expected in {0.0: 3, 0.7499: 3, 0.7501: 1, 1 - 2**-24: 1}.items():
         monkeypatch.setattr(torch, "rand", lambda *_, rand=rand, **__: torch.tensor([[rand]]))
-        assert draw(p).tolist() == [[expected]]
-        assert draw(p * 1.0000001).tolist() == [[expected]]
+        assert draw_ids(p).tolist() == [[expected]]
+        assert draw_ids(p * 1.0000001).tolist() == [[expected]]
     monkeypatch.undo()
-    ids = draw(torch.tensor([[0.0, 0.5, 0.0, 0.5, 0.0]]).expand(9_999, 5), seeded(0))
+    ids = draw_ids(torch.tensor([[0.0, 0.5, 0.0, 0.5, 0.0]]).expand(9_999, 5), seeded(0))
     assert set(ids.flatten().tolist()) == {1, 3}
 
 
