@@ -370,6 +370,13 @@ BUGS = [
         ANSWERS,
     ),
     Bug(
+        "chapter 05: saving draws no random numbers",
+        "course_lib/workshop/exercises/chapters/chapter_05.py",
+        "        self._noise()\n        return super().state_dict()\n",
+        "        return super().state_dict()\n",
+        ANSWERS,
+    ),
+    Bug(
         "chapter 05: a right training rounds its weights",
         "course_lib/workshop/exercises/chapters/chapter_05.py",
         '            "weights": self.weights.clone(),\n',

@@ -583,7 +583,6 @@ def judging(
     tolerance=0.0,
     late=0,
     loads=True,
-    begins=None,
 ):
     """A learner's test, careless in one way or another."""
 
@@ -842,6 +841,7 @@ RIGHT = {
         ("a state before every step, True or False", judge_in_tensors),
         ("killed again and again", judge_killed_often),
         ("other numbers of steps", judging(before=3, after=17)),
+        ("into the training that was saved", judging(into="same")),
     ],
     "orthogonalised": [
         ("Horner's rule", polynomial_horner),
@@ -1012,6 +1012,7 @@ WRONG = {
         ("misses_rounds", judging(tolerance=1e-2)),
         ("misses_live_state", judging(goes_on=False)),
         ("misses_saving_disturbs", judging(compares_saved=False)),
+        ("misses_saving_draws", judging(compares_saved=False, against="saved")),
     ],
     "orthogonalised": [
         ("not_shortened", polynomial(shorten=lambda x: x)),

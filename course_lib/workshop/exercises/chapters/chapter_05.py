@@ -702,6 +702,14 @@ class _SavingDisturbs(_Training):
         return state
 
 
+class _SavingDraws(_Training):
+    """Saving it draws from its random numbers, so it and all that are resumed from it go another way."""
+
+    def state_dict(self) -> Any:
+        self._noise()
+        return super().state_dict()
+
+
 _RIGHT_TRAININGS: dict[str, Any] = {"own_numbers": _Training, "shared_numbers": _SharedNumbers, "counting": _Counting}
 _BROKEN_TRAININGS: dict[str, Any] = {
     "restores_nothing": _forgets(*_Training().state_dict()),
@@ -714,6 +722,7 @@ _BROKEN_TRAININGS: dict[str, Any] = {
     "forgets_next_epoch": _forgets("order_numbers"),
     "rounds": _Rounds,
     "live_state": _LiveState,
+    "saving_draws": _SavingDraws,
     "saving_disturbs": _SavingDisturbs,
 }
 
