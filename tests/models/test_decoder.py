@@ -320,6 +320,14 @@ def test_what_the_head_reads_is_normed(block, norm):
     assert (last.max() < 1e-9) == (norm == "layer")
 
 
+@pytest.mark.parametrize("block", ["pre", "post"])
+def test_behind_the_last_block_stands_a_norm_or_nothing_where_the_block_has_one_itself(block):
+    model, ids, seen = gpt(block=block), random_ids(B, T), []
+    model.blocks[-1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    hidden = model.hidden(ids)
+    assert torch.equal(hidden, model.norm(seen[0]) if block == "pre" else seen[0])
+
+
 def test_the_cap_keeps_logits_within_it_and_small_ones_as_they_are():
     capped, free = gpt(logit_cap=2.0), gpt(logit_cap=None)
     ids = random_ids(B, T)

@@ -217,6 +217,17 @@ def test_a_sentence_is_translated_alike_alone_and_in_a_padded_batch(kind):
     assert_same(model(SOURCE, TARGET, torch.ones_like(REAL)), model(SOURCE, TARGET))
 
 
+@pytest.mark.parametrize("positions", ["learned", "t5", "transformer-xl"])
+def test_source_and_target_have_positions_of_their_own(positions):
+    model = transformer(positions=positions)
+    memory = model.encode(SOURCE)
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    for out, own in ((memory, "source_positions"), (model.decode(TARGET, memory.detach()), "target_positions")):
+        gradients = torch.autograd.grad(out.square().sum(), parameters, allow_unused=True)
+        learned = {name for name, g in zip(names, gradients, strict=True) if "positions" in name and g is not None}
+        assert learned == {name for name in names if name.startswith(own)} != set()
+
+
 def test_a_source_of_padding_alone_is_finite():
     model, real = transformer(), REAL & torch.tensor([[True], [False]])
     logits = model(SOURCE, TARGET, real)

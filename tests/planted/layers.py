@@ -544,7 +544,7 @@ BUGS = [
         CACHE,
     ),
     # --- normed queries and keys
-    Bug("only queries are normed", _A, "            k = self._normed(k)\n", "", ATTENTION),
+    Bug("in cross-attention only queries are normed", _A, "            k = self._normed(k)\n", "", ATTENTION),
     Bug(
         "queries and keys are normed after they are turned",
         _A,

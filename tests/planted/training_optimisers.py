@@ -96,13 +96,6 @@ BUGS = [
         OPTIMISERS,
     ),
     Bug(
-        "tall matrices are iterated on their larger side",
-        _O,
-        "if matrices.shape[-2] <= matrices.shape[-1] else matrices.mT",
-        "if matrices.shape[-2] >= matrices.shape[-1] else matrices.mT",
-        OPTIMISERS,
-    ),
-    Bug(
         "one norm for a whole stack of matrices", _O, "wide.norm(dim=(-2, -1), keepdim=True)", "wide.norm()", OPTIMISERS
     ),
     Bug(
