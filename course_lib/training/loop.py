@@ -103,8 +103,7 @@ def train(
                 run.stopped = process.any(any(answers))
                 model.train()  # a callback may have left it in evaluation mode
             if checkpoints and checkpoints.due(run):
-                history.read()  # before anything is written: are all losses numbers?
-                checkpoints.save(run)
+                checkpoints.save(run)  # reads the losses first: after one that is no number, nothing is written
     history.read()
     return history
 

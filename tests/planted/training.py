@@ -78,13 +78,6 @@ BUGS = [
         LOOP,
     ),
     Bug(
-        "checkpoints are written before losses are read",
-        LOOP_FILE,
-        "                history.read()  # before",
-        "                # before",
-        LOOP,
-    ),
-    Bug(
         "dropout stays off after a callback",
         LOOP_FILE,
         "                model.train()  # a callback",
@@ -116,6 +109,13 @@ BUGS = [
         LOOP,
     ),
     # --- history and callbacks
+    Bug(
+        "a checkpoint is written before the losses are read",
+        CALLBACKS_FILE,
+        '{"losses": self.losses, "norms": self.gradient_norms, ',
+        '{"losses": self._losses, "norms": self._norms, ',
+        LOOP,
+    ),
     Bug(
         "a gradient that is no number passes",
         CALLBACKS_FILE,

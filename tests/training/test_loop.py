@@ -143,6 +143,13 @@ def test_each_optimiser_has_its_own_rate_and_leaves_with_it():
         callbacks=[lambda p: seen.append((p.factor, first.param_groups[0]["lr"], second.param_groups[0]["lr"]))],
     )
     assert seen == [(f, pytest.approx(0.4 * f), pytest.approx(0.1 * f)) for f in (1, 0.75, 0.5, 0.25)]
+    other = Small()
+    groups: list[dict[str, Any]] = [
+        {"params": other.mix.parameters()},
+        {"params": other.embedding.parameters(), "lr": 0.1},
+    ]
+    train(other, Listed(batches(4)), loss, torch.optim.SGD(groups, lr=0.4), steps=4, schedule=linear_decay())
+    assert_same_weights(model, other)
     assert (first.param_groups[0]["lr"], second.param_groups[0]["lr"]) == (0.4, 0.1)
 
 
@@ -321,6 +328,14 @@ def test_a_loss_that_is_no_number_stops_the_training_saves_nothing_and_says_what
     assert re.match(rf"at step 4 the loss is {value} and .*Try a smaller learning rate, .*clip=1.0", str(error.value))
     assert [path.name for path in Checkpoints(tmp_path).found()] == ["step-000001", "step-000002", "step-000003"]
     assert model.weight.isfinite().all()  # on a CPU, the step was not made
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_no_number_is_noticed_also_where_its_gradient_is_one(value):
+    model = Small()
+    added = lambda m, batch: LossSum(loss(m, batch).total + value, loss(m, batch).targets)  # noqa: E731
+    with pytest.raises(FloatingPointError, match=rf"^at step 1 the loss is {value} and its gradient has norm \d"):
+        train(model, Listed(batches(1)), added, sgd(model), steps=1)
 
 
 class Root(nn.Module):
