@@ -8,6 +8,7 @@ RELEASE = ("tests/exercises/test_release.py",)
 CALLING = ("tests/workshop/exercises/test_calling.py",)
 CHECKING = ("tests/workshop/exercises/test_checking.py",)
 COMPARING = ("tests/workshop/exercises/test_comparing.py",)
+ATTENTION_VIEW = ("tests/workshop/test_attention_view.py",)
 HINTS = ("tests/workshop/exercises/test_hints.py",)
 PROGRESS = ("tests/workshop/exercises/test_progress.py",)
 STEPS = ("tests/workshop/exercises/test_steps.py",)
@@ -271,5 +272,33 @@ BUGS = [
         'return Wrong("wrong_length", got=len(got), want=len(want), place=_at(place))',
         'return Wrong("wrong_length", found=len(got), want=len(want), place=_at(place))',
         CATALOGUE,
+    ),
+    Bug(
+        "all cells of an alignment have one colour",
+        "course_lib/workshop/attention_view.py",
+        """fill="rgb({_shade(weight)})" stroke""",
+        """fill="rgb({_shade(row[0])})" stroke""",
+        ATTENTION_VIEW,
+    ),
+    Bug(
+        "the tokens of an alignment stand over other columns",
+        "course_lib/workshop/attention_view.py",
+        "for token, middle in zip(tokens, middles, strict=True)]",
+        "for token, middle in zip(tokens[::-1], middles, strict=True)]",
+        ATTENTION_VIEW,
+    ),
+    Bug(
+        "all readers of an alignment stand in one line",
+        "course_lib/workshop/attention_view.py",
+        "        y = top + number * height\n",
+        "        y = top + height\n",
+        ATTENTION_VIEW,
+    ),
+    Bug(
+        "an alignment takes rows that are too short",
+        "course_lib/workshop/attention_view.py",
+        "any(len(row) != len(tokens) for row in weights)",
+        "any(len(row) > len(tokens) for row in weights)",
+        ATTENTION_VIEW,
     ),
 ]

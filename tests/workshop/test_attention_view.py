@@ -2,11 +2,12 @@
 
 import re
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from course_lib.workshop import attention_view
-from course_lib.workshop.attention_view import show_attention
+from course_lib.workshop.attention_view import show_alignment, show_attention
 
 
 @pytest.fixture
@@ -99,3 +100,58 @@ def test_a_callers_mistake_is_named(
     with pytest.raises(ValueError, match=message):
         show_attention(["a", "b"], weights, query)
     assert shown == []
+
+
+# --- two texts --------------------------------------------------------------------------------------------------------
+
+WEIGHTS = [[0.05, 0.7, 0.25], [0.004, 0.003, 0.001]]
+
+
+def drawn(page: str) -> tuple[list[Any], list[Any]]:
+    """(x, y, width, colour) of each cell, and (text, x, y, anchor) of each label, as an XML parser reads them."""
+    root = ElementTree.fromstring(page)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    cells = [e.attrib for e in root if e.tag.endswith("rect") and "stroke" in e.attrib]
+    labels = [(e.text, float(e.attrib["x"]), float(e.attrib["y"]), e.attrib["text-anchor"]) for e in root if e.text]
+    return [(float(c["x"]), float(c["y"]), float(c["width"]), c["fill"]) for c in cells], labels
+
+
+def test_each_weight_stands_below_its_token_and_beside_its_reader(shown: list[dict[str, Any]]) -> None:
+    show_alignment(["hid", "<end>"], ["藏在", "的一", "。"], WEIGHTS)
+    cells, labels = drawn(shown[0]["image/svg+xml"])
+    places = {text: (x, y) for text, x, y, _ in labels}
+    assert list(places) == ["藏在", "的一", "。", "hid", "0.70", "0.25", "<end>"]  # small weights are not written
+    assert len(cells) == 6
+    for (x, y, width, _), token, reader in zip(
+        cells, ["藏在", "的一", "。"] * 2, ["hid"] * 3 + ["<end>"] * 3, strict=True
+    ):
+        assert places[token][0] == x + width / 2
+        assert y < places[reader][1] < y + 22
+        assert places[reader][0] < cells[0][0]
+    assert places["0.70"][0] == places["的一"][0]
+    assert places["0.70"][1] == places["hid"][1]
+    shades = [int(fill.removesuffix(")").rpartition(",")[2]) for *_, fill in cells]  # blue: from 255 (white) down
+    assert shades[1] < shades[2] < shades[0] < 255
+    assert min(shades[3:]) > 230
+
+
+def test_each_reader_has_a_line_in_words_too(shown: list[dict[str, Any]]) -> None:
+    show_alignment(["hid", "<end>"], ["藏在", "的一", "。"], WEIGHTS)
+    assert shown[0]["text/plain"] == "'hid' reads 的一 0.70\n'<end>' reads nothing"
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([[0.5, 0.5]], "weights must be 2 rows of 2, one for each reader and token, but are 1 of [2]"),
+        ([[0.5, 0.5], [1.0]], "weights must be 2 rows of 2, one for each reader and token, but are 2 of [1, 2]"),
+        ([[0.5, 0.5], [0.5, 1.5]], "weights must be from 0 to 1"),
+        ([[0.5, 0.5], [0.5, float("nan")]], "weights must be from 0 to 1"),
+    ],
+)
+def test_weights_that_do_not_fit_two_texts_are_refused(
+    shown: list[dict[str, Any]], weights: list[list[float]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        show_alignment(["a", "b"], ["c", "d"], weights)
+    assert not shown
