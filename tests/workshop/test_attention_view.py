@@ -121,7 +121,7 @@ def test_each_weight_stands_below_its_token_and_beside_its_reader(shown: list[di
     cells, labels = drawn(shown[0]["image/svg+xml"])
     places = {text: (x, y) for text, x, y, _ in labels}
     assert list(places) == ["藏在", "的一", "。", "hid", "0.70", "0.25", "<end>"]  # small weights are not written
-    assert len(cells) == 6
+    assert len({(x, y) for x, y, *_ in cells}) == len(cells) == 6
     for (x, y, width, _), token, reader in zip(
         cells, ["藏在", "的一", "。"] * 2, ["hid"] * 3 + ["<end>"] * 3, strict=True
     ):
