@@ -670,7 +670,7 @@ EXERCISES = [
         "gemma_norm",
         minutes=6,
         difficulty=1,
-        section="1",
+        section="3",
         steps=[
             Gives("values", reference=_gemma, cases=_vectors, mistakes=_NORM_MISTAKES),
             Gives(
@@ -685,7 +685,7 @@ EXERCISES = [
         "count_parameters",
         minutes=12,
         difficulty=1,
-        section="5",
+        section="8",
         steps=[
             Gives(
                 "post",
@@ -706,7 +706,7 @@ EXERCISES = [
         "decoder_layer",
         minutes=12,
         difficulty=2,
-        section="3",
+        section="6",
         steps=[
             Gives("layer", reference=_layer(), cases=_without_dropout, mistakes=_LAYER_MISTAKES),
             Gives("dropout", reference=_layer(), cases=_with_dropout, mistakes=_DROPOUT_MISTAKES),
@@ -716,7 +716,7 @@ EXERCISES = [
         "teacher_forcing",
         minutes=12,
         difficulty=2,
-        section="6",
+        section="9",
         steps=[
             Gives("rows", reference=_forcing, cases=_SENTENCES, mistakes=_FORCING_MISTAKES),
             Gives("shared", reference=_forcing, cases=_SENTENCES_SHARED, mistakes=_SHARED_MISTAKES),
@@ -726,7 +726,7 @@ EXERCISES = [
         "translate_batch",
         minutes=15,
         difficulty=2,
-        section="7",
+        section="10",
         steps=[
             Gives("ends", reference=_greedily(), cases=_equally_long, mistakes=_END_MISTAKES),
             Gives("padding", reference=_greedily(), cases=_unequally_long, mistakes=_PADDING_MISTAKES),
@@ -737,14 +737,14 @@ EXERCISES = [
         "judge_translator",
         minutes=20,
         difficulty=2,
-        section="5",
+        section="7",
         steps=[Catches("judges", right=_TRANSLATORS_RIGHT, broken=_TRANSLATORS_BROKEN)],
     ),
     Exercise(
         "beam_search",
         minutes=30,
         difficulty=3,
-        section="7",
+        section="11",
         steps=[
             Gives("texts", reference=_search, cases=_tables, mistakes=_BEAM_MISTAKES),
             Gives("edges", reference=_search, cases=_edge_tables),
