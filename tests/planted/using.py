@@ -34,7 +34,13 @@ BUGS = [
         "ended = (ids == (-1 if stop_id is None else stop_id)).any(dim=1, keepdim=True)",
         GENERATION,
     ),
-    Bug("temperature works upside down", _G, ") / temperature).softmax", ") * temperature).softmax", GENERATION),
+    Bug(
+        "a high temperature makes the likely likelier",
+        _G,
+        ") / temperature).softmax",
+        ") * temperature).softmax",
+        GENERATION,
+    ),
     Bug(
         "close to temperature 0 the logits overflow",
         _G,
