@@ -1,6 +1,7 @@
 """Answers to the exercises of chapter 04, right and wrong, as learners write them."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -508,7 +509,7 @@ def translate_to_the_end(model, source, source_real, begin, end, most):
     for _ in range(most):
         best = model(source, target, source_real)[:, -1].max(dim=-1).indices
         target = torch.cat([target, best.unsqueeze(1)], dim=1)
-    texts = []
+    texts: list[list[int]] = []
     for row in target[:, 1:].tolist():
         texts.append([])
         for token in row:
@@ -521,7 +522,8 @@ def translate_to_the_end(model, source, source_real, begin, end, most):
 def translate_with_cache(model, source, source_real, begin, end, most):
     """What has ended is filled with ends."""
     memory, caches = model.encode(source, source_real), model.new_caches()
-    last, ended, columns = torch.full((len(source), 1), begin), torch.zeros(len(source), 1).bool(), []
+    last, ended = torch.full((len(source), 1), begin), torch.zeros(len(source), 1).bool()
+    columns: list[torch.Tensor] = []
     while len(columns) < most and not ended.all():
         last = model.decode(last, memory, source_real, caches)[:, -1:].argmax(-1).masked_fill(ended, end)
         ended |= last == end
@@ -682,7 +684,8 @@ def judge_padded_in_front(logits_of):
 
 
 def beam_with_tuples(table, begin, end, beams, most):
-    alive, done = [([begin], 0.0)], []
+    alive = [([begin], 0.0)]
+    done: list[tuple[list[int], float]] = []
     for _ in range(most):
         grown = []
         for ids, score in alive:
@@ -746,7 +749,8 @@ def beaming(
 
     def search(table, begin, end, beams, most):
         beams = beams_used or beams
-        width, finished, alive = beams, [], [(0.0, (begin,))]
+        width, alive = beams, [(0.0, (begin,))]
+        finished: list[Any] = []
         for step in range(most):
             grown = list(finished) if after_end == "compete" else []
             for total, ids in alive:
@@ -775,11 +779,11 @@ def beaming(
             "without end": lambda total, ids: total / max(1, len(ids) - 1 - (ids[-1] == end)),
             "p": lambda total, ids: math.exp(total) / (len(ids) - 1),
         }
-        ids = list(max(pool, key=lambda pair: ranks[rank](*pair))[1])
+        best = list(max(pool, key=lambda pair: ranks[rank](*pair))[1])
         if text == "with end":
-            return ids[1:]
-        ids = ids[: ids.index(end)] if end in ids else ids
-        return ids if text == "with begin" else ids[1:]
+            return best[1:]
+        best = best[: best.index(end)] if end in best else best
+        return best if text == "with begin" else best[1:]
 
     return search
 
