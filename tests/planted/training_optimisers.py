@@ -118,8 +118,8 @@ BUGS = [
     Bug(
         "embeddings and norms decay too",
         _O,
-        "AdamW(rest, lr=adamw_lr, betas=betas)",
-        "AdamW(rest, lr=adamw_lr, betas=betas, weight_decay=weight_decay)",
+        "AdamW(rest, lr=adamw_lr)",
+        "AdamW(rest, lr=adamw_lr, weight_decay=weight_decay)",
         OPTIMISERS,
     ),
 ]
