@@ -109,6 +109,15 @@ def test_with_caches_piece_by_piece_is_the_same(block, cross):
     assert memory_cache is None or memory_cache.length == S
 
 
+def test_positions_reach_the_attention():
+    ours = randomized(made(PreNormBlock, positions=Rotary(D // H)))
+    positions = torch.tensor([[0, 3, 4, 9, 10], [0, 1, 0, 1, 2]])  # Rotary would not notice another start
+    x = X + ours.attention(ours.attention_norm(X), causal=True, positions=positions)
+    expected = x + ours.feedforward(ours.feedforward_norm(x))
+    assert_same(ours(X, causal=True, positions=positions), expected)
+    assert (ours(X, causal=True) - expected).abs().max() > 1e-3
+
+
 def test_what_is_added_is_dropped_and_never_the_straight_line():
     """With next to everything dropped, a pre-norm block lets its input pass, and a post-norm block norms it."""
     torch.manual_seed(0)
