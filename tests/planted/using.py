@@ -26,6 +26,14 @@ BUGS = [
         GENERATION,
     ),
     Bug("a row that has ended writes on", _G, "chosen = chosen.masked_fill(ended, stop_id)", "pass", GENERATION),
+    Bug("the weights stay stored by columns", _G, "linear.weight.data = by_rows\n", "pass\n", GENERATION),
+    Bug(
+        "by columns, the numbers are at wrong places",
+        _G,
+        "by_rows.T.contiguous().T",
+        "by_rows.T.reshape(by_rows.shape)",
+        GENERATION,
+    ),
     Bug("the first row that ends ends all", _G, "and ended.all():", "and ended.any():", GENERATION),
     Bug(
         "a stop token in the prompt ends the row",

@@ -399,3 +399,33 @@ def test_a_stream_of_two_texts_is_refused():
         stream(mildly(), PROMPT, max_tokens=N)
     with unchecked(), pytest.raises(TypeError, match=r"^prompt must be a tensor of integers"):
         stream(mildly(), wrong([[1, 2]]), max_tokens=N)
+
+
+def test_many_tokens_are_written_by_columns_and_afterwards_the_weights_lie_as_before():
+    model = mildly().float()
+    before = {name: (p.data_ptr(), p.stride(), p.detach().clone()) for name, p in model.named_parameters()}
+    by_columns, fails = [], False
+
+    def look(linear: Any, *_: Any) -> None:
+        by_columns.append(linear.weight.stride(0) == 1)
+        if fails:
+            raise RuntimeError("as it happens")
+
+    wide = model.blocks[0].attention.qkv
+    wide.register_forward_hook(look)
+    for options, expected in (
+        ({"max_tokens": 32}, True),
+        ({"max_tokens": 31}, False),
+        ({"max_tokens": 32, "cache": False}, False),
+    ):
+        by_columns.clear()
+        ids = written(model, temperature=GREEDY, **options)
+        assert set(by_columns) == {expected}
+        assert ids.tolist() == written(model, temperature=GREEDY, **(options | {"cache": False})).tolist()
+    fails = True
+    with pytest.raises(RuntimeError, match="as it happens"):
+        written(model, max_tokens=40)
+    for name, p in model.named_parameters():
+        place, stride, weights = before[name]
+        assert (p.data_ptr(), p.stride()) == (place, stride)
+        assert torch.equal(p, weights)
