@@ -45,7 +45,7 @@ class PackedBatch(NamedTuple):
     positions: Int[Tensor, "B T"]
 
 
-SomeBatch = TypeVar("SomeBatch", PaddedBatch, PackedBatch)
+AnyBatch = TypeVar("AnyBatch", bound=tuple[Tensor, ...])
 
 
 def next_token_windows(
@@ -177,13 +177,13 @@ def pack_documents(documents: Iterable[Ids], length: int, eos_id: int) -> Packed
     return batch
 
 
-def row_batches(batch: SomeBatch, batch_size: int, generator: torch.Generator | None = None) -> Iterator[SomeBatch]:
+def row_batches(batch: AnyBatch, batch_size: int, generator: torch.Generator | None = None) -> Iterator[AnyBatch]:
     """The rows of a large batch, ``batch_size`` at a time (the last time perhaps fewer), each row once.
 
     With a generator they come in random order.
     """
     check_at_least_one("batch_size", batch_size)
-    order = _order(len(batch.ids), generator)
+    order = _order(len(batch[0]), generator)
     return (type(batch)(*(tensor[rows] for tensor in batch)) for rows in order.split(batch_size))
 
 
@@ -213,9 +213,6 @@ class WindowBatches:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         _check_made_of(self._made_of, state)
         self._generator.set_state(state["generator"])
-
-
-AnyBatch = TypeVar("AnyBatch", bound=tuple[Tensor, ...])
 
 
 class EpochBatches(Generic[AnyBatch]):

@@ -52,17 +52,22 @@ def cross_entropy(
     return total / real.sum() if reduction == "mean" else total
 
 
+def loss_sum(logits: Float[Tensor, "*B V"], targets: Int[Tensor, "*B"]) -> LossSum:
+    """How a loss function ends: the cross-entropy of all targets that are not ``IGNORE``, and their number."""
+    total = cross_entropy(logits, targets, reduction="sum")
+    return LossSum(total, (targets != IGNORE).sum())
+
+
 def causal_loss(model: nn.Module, batch: tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]) -> LossSum:
     """For ``(ids, targets)``, as ``sample_windows`` gives them: ``targets`` are the ids that come next."""
     ids, targets = batch
-    total = cross_entropy(model(ids), targets, reduction="sum")
-    return LossSum(total, (targets != IGNORE).sum())
+    return loss_sum(model(ids), targets)
 
 
 def packed_loss(model: nn.Module, batch: PackedBatch) -> LossSum:
     """For rows of ``pack_documents``: no document reads from its neighbours, and positions start again with each."""
     logits = model(batch.ids, mask=document_mask(batch.document_ids), positions=batch.positions)
-    return LossSum(cross_entropy(logits, batch.targets, reduction="sum"), (batch.targets != IGNORE).sum())
+    return loss_sum(logits, batch.targets)
 
 
 def _checked_targets(logits: Tensor, targets: Tensor, smoothing: float, reduction: str) -> Tensor:
