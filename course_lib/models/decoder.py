@@ -86,6 +86,7 @@ class GPT(nn.Module):
                     c.width,
                     c.heads,
                     kv_heads=c.kv_heads,
+                    head_width=c.head_width,
                     positions=self.positions,
                     qk_norm=RMSNorm(c.head_width, eps=c.norm_eps, scale=False) if c.qk_norm else None,
                     bias=c.bias,

@@ -4,11 +4,13 @@ Vaswani et al. 2017, section 3 and figure 1. Source and target share one vocabul
 both (times √D) and the head (section 3.4). The default is the paper's: post-norm, sinusoids, ReLU, dropout 0.1. Other
 parts go in by name. Where the blocks are pre-norm, encoder and decoder each end in one more norm.
 
+T5 (Raffel et al. 2020, section 2.1) is the same model with other parts and three other numbers: ``t5_config``.
+
 Sizes: B sequences, S source positions, T target positions, D model width, V vocabulary.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,7 +28,11 @@ from course_lib.models.parts import BLOCKS, FEEDFORWARDS, NORMS, POSITIONS, Conf
 
 @dataclass(frozen=True)
 class TransformerConfig(Config):
-    """``Config`` with the base model of the paper (table 3) as default. ``layers`` counts those of each half."""
+    """``Config`` with the base model of the paper (table 3) as default. ``layers`` counts those of each half.
+
+    What attention's scores, embeddings and the head's input are multiplied by: ``score_scale`` (1 / √K where it is not
+    given), ``embedding_scale`` (√D where it is not given) and ``head_scale``.
+    """
 
     heads: int = 8
     width: int = 512
@@ -41,6 +47,48 @@ class TransformerConfig(Config):
     logit_cap: float | None = None
     dropout: float = 0.1
     norm_eps: float = 1e-5
+    score_scale: float | None = None
+    embedding_scale: float | None = None
+    head_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("score_scale", "embedding_scale", "head_scale"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise ValueError(f"{name} is {value}: it must be above 0, as 1.0")
+
+
+def t5_config(
+    vocabulary: int,
+    layers: int,
+    heads: int,
+    width: int,
+    *,
+    head_width: int | None = None,
+    hidden: int | None = None,
+    gated: bool = False,
+    **changes: Any,
+) -> TransformerConfig:
+    """The parts of T5: pre-norm, RMSNorm, buckets of distances, no biases, and nothing divided or multiplied by a root.
+
+    ``gated`` is T5 1.1, as in Flan-T5: GEGLU, and a head of its own. Where the head is the embedding instead, its input
+    is multiplied by 1 / √D, or the logits would be √D times too large.
+    """
+    parts: dict[str, Any] = {
+        "hidden": hidden,
+        "key_width": None if head_width is None or head_width * heads == width else head_width,
+        "positions": "t5",
+        "norm": "rms",
+        "norm_eps": 1e-6,
+        "feedforward": "geglu-tanh" if gated else "relu",
+        "block": "pre",
+        "bias": False,
+        "tied": not gated,
+        "score_scale": 1.0,
+        "embedding_scale": 1.0,
+        "head_scale": 1.0 if gated else width**-0.5,
+    }
+    return TransformerConfig(vocabulary, layers=layers, heads=heads, width=width, **(parts | changes))
 
 
 class DecoderCache(NamedTuple):
@@ -61,6 +109,7 @@ class Transformer(nn.Module):
         super().__init__()
         c = self.config = config
         self.embedding = nn.Embedding(c.vocabulary, c.width)
+        self.embedding_scale = c.width**0.5 if c.embedding_scale is None else c.embedding_scale
         self.source_positions = POSITIONS[c.positions](c, False)
         self.target_positions = POSITIONS[c.positions](c, True)
         self.dropout = nn.Dropout(c.dropout)
@@ -70,7 +119,8 @@ class Transformer(nn.Module):
         self.decoder_norm = NORMS[c.norm](c) if c.block == "pre" else nn.Identity()
         self.unembedding = nn.Linear(c.width, c.vocabulary, bias=False)
         initialise(self, c.layers, zero_outputs=c.zero_init)
-        nn.init.normal_(self.embedding.weight, std=c.width**-0.5)  # so that times √D it has the size of the positions
+        scaled_to_1 = c.width**-0.5 if c.embedding_scale is None else 1 / c.embedding_scale  # the size of the positions
+        nn.init.normal_(self.embedding.weight, std=scaled_to_1)
         if c.tied:
             self.unembedding.weight = self.embedding.weight
 
@@ -80,7 +130,14 @@ class Transformer(nn.Module):
         def attention(positions: PositionScheme | None) -> MultiHeadAttention:
             qk_norm = RMSNorm(c.head_width, eps=c.norm_eps, scale=False) if c.qk_norm else None
             return MultiHeadAttention(
-                c.width, c.heads, positions=positions, qk_norm=qk_norm, bias=c.bias, dropout=c.dropout
+                c.width,
+                c.heads,
+                head_width=c.head_width,
+                positions=positions,
+                qk_norm=qk_norm,
+                bias=c.bias,
+                dropout=c.dropout,
+                scale=c.score_scale,
             )
 
         return BLOCKS[c.block](
@@ -138,14 +195,14 @@ class Transformer(nn.Module):
                 cache=own,
                 memory_cache=of_memory,
             )
-        return soft_capped(self.unembedding(self.decoder_norm(x)), self.config.logit_cap)
+        return soft_capped(self.unembedding(self.decoder_norm(x) * self.config.head_scale), self.config.logit_cap)
 
     def new_caches(self) -> list[DecoderCache]:
         """Empty caches for each layer of the decoder."""
         return [DecoderCache(KeyValueCache(), KeyValueCache()) for _ in self.decoder]
 
     def _embed(self, ids: Tensor, scheme: PositionScheme, positions: Tensor) -> Tensor:
-        x = self.embedding(ids.long()) * self.config.width**0.5
+        x = self.embedding(ids.long()) * self.embedding_scale
         return self.dropout(scheme.add(x, positions))
 
 

@@ -33,6 +33,7 @@ from course_lib.layers.positions import (
 @dataclass(frozen=True)
 class Config:
     """Sizes and names that all models share. ``hidden`` is F, the feed-forward width: 4 D where it is not given.
+    ``key_width`` is K, the width of a head: D / H where it is not given.
 
     ``context`` is the longest text in training; only learned positions end there. ``logit_cap`` keeps logits
     small: see ``soft_capped``. Raises ValueError for sizes that do not fit and unknown names.
@@ -44,6 +45,7 @@ class Config:
     heads: int = 6
     width: int = 384
     hidden: int | None = None
+    key_width: int | None = None
     positions: str = "rotary"
     norm: str = "rms-plain"
     feedforward: str = "relu2"
@@ -60,10 +62,13 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("vocabulary", "context", "layers", "heads", "width"):
             check_at_least_one(name, getattr(self, name))
-        if self.hidden is not None:
-            check_at_least_one("hidden", self.hidden)
-        if self.width % self.heads:
-            raise ValueError(f"heads is {self.heads}: width ({self.width}) must be a multiple of it")
+        for name in ("hidden", "key_width"):
+            if getattr(self, name) is not None:
+                check_at_least_one(name, getattr(self, name))
+        if self.key_width is None and self.width % self.heads:
+            raise ValueError(
+                f"heads is {self.heads}: width ({self.width}) must be a multiple of it, or key_width be given"
+            )
         if self.logit_cap is not None and not self.logit_cap > 0:
             raise ValueError(f"logit_cap is {self.logit_cap}: it must be above 0, or None")
         for name, usual in (("rotary_base", "10_000"), ("norm_eps", "1e-6")):
@@ -79,7 +84,7 @@ class Config:
 
     @property
     def head_width(self) -> int:
-        return self.width // self.heads
+        return self.width // self.heads if self.key_width is None else self.key_width
 
     @property
     def hidden_width(self) -> int:
@@ -109,6 +114,7 @@ FEEDFORWARDS: dict[str, Callable[[Config], nn.Module]] = {
     "gelu-tanh": lambda c: FeedForward(c.width, c.hidden_width, gelu_tanh, bias=c.bias, dropout=c.dropout),
     "relu2": lambda c: FeedForward(c.width, c.hidden_width, relu_squared, bias=c.bias, dropout=c.dropout),
     "swiglu": lambda c: GatedFeedForward(c.width, c.hidden_width, F.silu, bias=c.bias, dropout=c.dropout),
+    "geglu-tanh": lambda c: GatedFeedForward(c.width, c.hidden_width, gelu_tanh, bias=c.bias, dropout=c.dropout),
 }
 
 BLOCKS: dict[str, type[PreNormBlock]] = {"pre": PreNormBlock, "post": PostNormBlock}

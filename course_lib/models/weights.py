@@ -15,8 +15,10 @@ from torch import nn
 
 from course_lib.data.tokenizers import BytePairTokenizer, CharacterTokenizer, Tokenizer
 from course_lib.models.decoder import GPT, GPTConfig
+from course_lib.models.encoder import BERT, BERTConfig
 from course_lib.models.encoder_decoder import Transformer, TransformerConfig
 from course_lib.models.parts import Config
+from course_lib.models.permutation import XLNet, XLNetConfig
 from course_lib.models.storage import CheckpointError, read_folder, write_folder
 from course_lib.models.tensors import load_model_tensors, model_tensors
 
@@ -25,6 +27,8 @@ SHIPPED = Path(__file__).parent / "weights"
 MODELS: dict[str, tuple[type[nn.Module], type[Config]]] = {
     "GPT": (GPT, GPTConfig),
     "Transformer": (Transformer, TransformerConfig),
+    "BERT": (BERT, BERTConfig),
+    "XLNet": (XLNet, XLNetConfig),
 }
 _TOKENIZERS: dict[str, type[Tokenizer]] = {t.__name__: t for t in (BytePairTokenizer, CharacterTokenizer)}
 

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from course_lib.data.tokenizers import BytePairTokenizer, CharacterTokenizer
 from course_lib.models import weights
 from course_lib.models.decoder import GPT, GPTConfig, gpt2_config
-from course_lib.models.encoder_decoder import Transformer, TransformerConfig
+from course_lib.models.encoder import BERT, BERTConfig
+from course_lib.models.encoder_decoder import Transformer, TransformerConfig, t5_config
 from course_lib.models.parts import NORMS
+from course_lib.models.permutation import XLNet, XLNetConfig
 from course_lib.models.storage import CheckpointError, read_folder, write_folder
 from course_lib.models.weights import (
     SHIPPED,
@@ -54,7 +56,7 @@ def made(model: Any) -> Any:
 
 def output(model: nn.Module) -> Tensor:
     with torch.no_grad():
-        return model(IDS) if isinstance(model, GPT) else model(IDS, IDS[:, :3])
+        return model(IDS, IDS[:, :3]) if isinstance(model, Transformer) else model(IDS)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +69,22 @@ def output(model: nn.Module) -> Tensor:
         made(GPT(gpt2_config(11, context=9, layers=2, heads=2, width=8))),  # tied
         made(Transformer(TransformerConfig(11, layers=2, heads=2, width=8, hidden=6, positions="learned"))),
         made(Transformer(TransformerConfig(11, layers=2, heads=2, width=8, block="pre", tied=False, norm="rms"))),
+        made(Transformer(t5_config(11, 2, 3, 8, head_width=5, gated=True))),
+        made(BERT(BERTConfig(11, context=9, layers=2, heads=2, width=8, hidden=6, segments=3))),
+        made(XLNet(XLNetConfig(11, layers=3, heads=2, width=8, hidden=6, block="pre"))),
     ],
-    ids=["GPT", "ALiBi", "bfloat16", "float64", "GPT-2", "Transformer", "Transformer, other parts"],
+    ids=[
+        "GPT",
+        "ALiBi",
+        "bfloat16",
+        "float64",
+        "GPT-2",
+        "Transformer",
+        "Transformer, other parts",
+        "T5",
+        "BERT",
+        "XLNet",
+    ],
 )
 def test_what_is_loaded_gives_the_same_outputs_to_the_bit(tmp_path, model):
     save_model(tmp_path / "saved", model)
@@ -132,8 +148,8 @@ def test_a_model_that_could_not_be_built_again_is_not_saved(tmp_path, model, nam
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({}, "holds no model of the kinds GPT, Transformer: it was not made by save_model"),
-        ({"model": "BERT", "config": {"vocabulary": 11}}, "holds no model of the kinds"),
+        ({}, "holds no model of the kinds GPT, Transformer, BERT, XLNet: it was not made by save_model"),
+        ({"model": "ELMo", "config": {"vocabulary": 11}}, "holds no model of the kinds"),
         ({"model": "GPT", "config": {"vocabulary": 11, "colour": "red"}}, "holds a configuration .*colour"),
         ({"model": "GPT", "config": {"vocabulary": 11, "norm": "mine"}}, "holds a configuration .*norm is 'mine'"),
         (

@@ -132,17 +132,17 @@ BUGS = [
     Bug(
         "the embedding is not scaled by √D",
         _E,
-        "self.embedding(ids.long()) * self.config.width**0.5",
+        "self.embedding(ids.long()) * self.embedding_scale",
         "self.embedding(ids.long())",
         ENCODER_DECODER,
     ),
     Bug(
         "positions are scaled too",
         _E,
-        "        x = self.embedding(ids.long()) * self.config.width**0.5\n"
+        "        x = self.embedding(ids.long()) * self.embedding_scale\n"
         "        return self.dropout(scheme.add(x, positions))",
         "        x = self.embedding(ids.long())\n"
-        "        return self.dropout(scheme.add(x, positions)) * self.config.width**0.5",
+        "        return self.dropout(scheme.add(x, positions)) * self.embedding_scale",
         ENCODER_DECODER,
     ),
     Bug(
@@ -211,7 +211,7 @@ BUGS = [
     Bug(
         "the embedding starts as small as GPT's",
         _E,
-        "        nn.init.normal_(self.embedding.weight, std=c.width**-0.5)",
+        "        nn.init.normal_(self.embedding.weight, std=scaled_to_1)",
         "        nn.init.normal_(self.embedding.weight, std=0.02)",
         ENCODER_DECODER,
     ),

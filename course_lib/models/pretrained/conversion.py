@@ -46,9 +46,10 @@ def stacked(ours: str, theirs: Mapping[str, int]) -> Entry:
 
 
 class Head(NamedTuple):
-    """A head of ``models/heads.py`` on the body: which class, and what they call its last matrix."""
+    """A head of ``models/heads.py``: its class, how it is made, and what they call its matrix."""
 
     kind: type[nn.Module]
+    make: Callable[[nn.Module, int, float], nn.Module]  # (body, outputs, dropout)
     theirs: str
 
 
@@ -70,6 +71,7 @@ class Conversion(NamedTuple):
     copies: Mapping[str, str] = {}  # tied tensors that some files hold twice: the copy → the one that is read
     fresh: tuple[str, ...] = ()  # tensors of theirs that a file may lack: then this part starts anew
     heads: Mapping[str, Head] = {}  # their class → the head
+    bare: Callable[[Any], Any] = lambda config: config  # the configuration of the body under such a head
 
 
 def required(settings: Settings, name: str) -> Any:
