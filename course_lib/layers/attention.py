@@ -281,7 +281,7 @@ class MultiHeadAttention(nn.Module):
             raise TypeError(f"{name} must be a tensor of floating-point numbers, not {in_error_words(x)}")
         if x.ndim != 3 or x.shape[-1] != self.width or 0 in x.shape:
             raise ValueError(f"{name} has shape {tuple(x.shape)}: it must be (B, T, {self.width}), and not be empty")
-        weight = self.qkv.weight
+        weight = next(self.qkv.parameters())  # any: with LoRA, .weight would be computed for this
         if x.device != weight.device:
             raise ValueError(f"{name} is on {x.device}, but the weights are on {weight.device}: move one of them")
         if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
