@@ -68,7 +68,11 @@ def mask_tokens(
 
 
 def masked_loss(model: nn.Module, batch: MaskedBatch) -> LossSum:
-    """For a model of both sides, such as ``BERT``: ``model(ids, real)`` gives the logits of each position."""
+    """For a model that reads both sides, such as ``BERT``: ``model(ids, real)`` gives the logits of each position.
+
+    The pooler of a ``BERT`` has no part in this. Training in several processes wants to know: call
+    ``model.pooler.requires_grad_(False)`` before.
+    """
     return loss_sum(model(batch.ids, batch.real), batch.targets)
 
 

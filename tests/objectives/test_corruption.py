@@ -11,33 +11,22 @@ from torch import Tensor, nn
 from course_lib.data.batches import EpochBatches, PairBatch, pad_batch
 from course_lib.models.encoder_decoder import Transformer, TransformerConfig
 from course_lib.objectives.corruption import Corrupted
-from course_lib.objectives.masked import MaskedBatch, mask_tokens, masked_loss
-from course_lib.objectives.spans import restore_spans, span_batch
+from course_lib.objectives.masked import MaskedBatch, masked_loss
+from course_lib.objectives.spans import restore_spans
 from course_lib.objectives.translation import translation_loss
 from course_lib.training.checkpoints import Checkpoints
 from course_lib.training.distributed import Process
 from course_lib.training.loop import train
-from tests.layers.helpers import assert_same, randomized, seeded, wrong
-
-V, SENTINELS, BEGIN, END, MASK = 24, range(23, 16, -1), 16, 15, 14
-TEXTS = [torch.randint(14, (4 + 2 * row,), generator=seeded(row)) for row in range(6)]
+from tests.layers.helpers import assert_same, randomized, wrong
+from tests.objectives.in_processes import END, SENTINELS, TEXTS, V, corrupted, cut, hide
 
 
-def masked(seed: int = 1, *, rows: int = 4, order: int = 0) -> Corrupted[MaskedBatch]:
-    def corrupt(batch: Any, generator: torch.Generator) -> MaskedBatch:
-        options: dict[str, Any] = {"mask_id": MASK, "vocabulary": V, "special_ids": range(14, V)}
-        return mask_tokens(batch.ids, batch.mask, **options, share=0.3, generator=generator)
-
-    return Corrupted(EpochBatches(pad_batch(TEXTS, END), rows, seed=order), corrupt, seed)
+def masked(seed: int = 1, **changes: int) -> Corrupted[MaskedBatch]:
+    return corrupted(hide, seed, **changes)
 
 
-def spans(seed: int = 1, *, rows: int = 4) -> Corrupted[PairBatch]:
-    def corrupt(batch: Any, generator: torch.Generator) -> PairBatch:
-        texts = [ids[real] for ids, real in zip(batch.ids, batch.mask, strict=True)]
-        options: dict[str, Any] = {"sentinel_ids": SENTINELS, "share": 0.5, "mean_length": 1.5}
-        return span_batch(texts, **options, begin_id=BEGIN, end_id=END, generator=generator)
-
-    return Corrupted(EpochBatches(pad_batch(TEXTS, END), rows, seed=0), corrupt, seed)
+def spans(seed: int = 1, **changes: int) -> Corrupted[PairBatch]:
+    return corrupted(cut, seed, **changes)
 
 
 class Reader(nn.Module):

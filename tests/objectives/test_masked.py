@@ -13,8 +13,9 @@ from torch import Tensor
 from transformers import BertForMaskedLM, BertTokenizer, DataCollatorForLanguageModeling
 
 from course_lib.data.batches import IGNORE, pad_batch, row_batches
+from course_lib.models.encoder import BERT, BERTConfig
 from course_lib.objectives.masked import MaskedBatch, mask_tokens, masked_loss
-from tests.layers.helpers import assert_same, seeded, unchecked, wrong
+from tests.layers.helpers import assert_same, randomized, seeded, unchecked, wrong
 from tests.objectives.helpers import LikeOurs, V
 
 PAD, CLS, SEP, MASK = 0, 5, 6, 22  # not side by side: a bound in place of a list would show
@@ -203,8 +204,10 @@ def test_the_loss_is_that_of_bert_for_masked_language_modeling():
             assert_same(one, other, atol=1e-10)
 
 
-def test_the_loss_of_a_batch_is_that_of_each_row_alone():
-    model = LikeOurs(BertForMaskedLM)
+@pytest.mark.parametrize("library", ["Transformers", "ours"])
+def test_the_loss_of_a_batch_is_that_of_each_row_alone(library):
+    config = BERTConfig(V, context=11, layers=2, heads=3, width=12, hidden=7)
+    model = LikeOurs(BertForMaskedLM) if library == "Transformers" else randomized(BERT(config)).eval()
     padded = pad_batch(TEXTS, PAD)
     batch = masked(padded.ids, padded.mask, share=0.5)
     total, targets = masked_loss(model, batch)

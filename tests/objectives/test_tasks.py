@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from torch import nn
 from transformers import BertForQuestionAnswering, BertForSequenceClassification, BertForTokenClassification
 
 from course_lib.data.batches import IGNORE, row_batches
+from course_lib.models.encoder import BERT, BERTConfig
+from course_lib.models.heads import SequenceClassifier, SpanExtractor, TokenClassifier
 from course_lib.objectives.causal import LossSum
 from course_lib.objectives.tasks import LabelledBatch, classification_loss, span_loss, tagging_loss
-from tests.layers.helpers import assert_same, seeded
+from tests.layers.helpers import assert_same, randomized, seeded
 from tests.objectives.helpers import LikeOurs, V
 
 B, T, C = 3, 7, 5
@@ -40,6 +43,12 @@ def model_for(labels: str) -> LikeOurs:
     return LikeOurs(KINDS[labels][1], num_labels=2 if labels == "spans" else C)
 
 
+def our_model_for(labels: str) -> nn.Module:
+    body = BERT(BERTConfig(V, context=11, layers=2, heads=3, width=12, hidden=8))
+    heads = {"classes": lambda: SequenceClassifier(body, C), "tags": lambda: TokenClassifier(body, C)}
+    return randomized(heads.get(labels, lambda: SpanExtractor(body))()).eval()
+
+
 @pytest.mark.parametrize("labels", list(KINDS))
 @pytest.mark.parametrize("padded", [True, False])
 def test_the_loss_is_that_of_transformers(labels, padded):
@@ -60,9 +69,10 @@ def test_the_loss_is_that_of_transformers(labels, padded):
     assert theirs.any()
 
 
+@pytest.mark.parametrize("model_of", [model_for, our_model_for], ids=["Transformers", "ours"])
 @pytest.mark.parametrize("labels", list(KINDS))
-def test_the_loss_of_a_batch_is_that_of_each_row_alone_without_its_padding(labels):
-    given, model = batch(labels), model_for(labels)
+def test_the_loss_of_a_batch_is_that_of_each_row_alone_without_its_padding(labels, model_of):
+    given, model = batch(labels), model_of(labels)
     loss_of = KINDS[labels][0]
     total, targets = loss_of(model, given)
     alone = []
@@ -87,7 +97,7 @@ def test_a_row_whose_labels_are_ignored_counts_nothing(labels):
 
 @pytest.mark.parametrize("labels", list(KINDS))
 def test_the_model_sees_the_segments(labels):
-    given, model = batch(labels), model_for(labels)
+    given, model = batch(labels), our_model_for(labels)
     other = given._replace(segments=torch.zeros_like(given.segments))
     assert abs(KINDS[labels][0](model, given).total - KINDS[labels][0](model, other).total) > 1e-3
 

@@ -22,6 +22,7 @@ from course_lib.training.checkpoints import Checkpoints
 from course_lib.training.distributed import Process, distributed
 from course_lib.training.loop import train
 from course_lib.training.optimisers import muon_and_adamw
+from tests.objectives import in_processes as corrupted
 from tests.training.helpers import Listed, Small, examples, loss, mean_loss
 
 Result = tuple[nn.Module, History]
@@ -107,6 +108,8 @@ TRAININGS: dict[str, Callable[[Process], Result]] = {
     "twice": twice,
     "stopped": stopped,
     "early": early,
+    "masked": corrupted.masked,
+    "spans": corrupted.spans,
 }
 
 
