@@ -1,4 +1,4 @@
-"""LoRA: the numbers of peft; what learns and what stays; merged and apart; adapters that fit their base alone."""
+"""LoRA: what it computes, what learns and what stays; merged and apart; adapters that fit their base and no other."""
 
 import copy
 import re
@@ -33,21 +33,10 @@ from course_lib.training.lora import (
 )
 from course_lib.training.optimisers import AdamW, muon_and_adamw
 from tests.layers.helpers import assert_same, randn, randomized, seeded, unchecked, wrong
-from tests.models.helpers import LAYERS, SIZES, B, D, S, T, V, gpt, random_ids, transformer
+from tests.models.helpers import LAYERS, SIZES, B, D, T, V, gpt, random_ids, transformer
+from tests.training.lora_helpers import ALPHA, IDS, MODELS, RANK, REAL, SOURCE, TARGET, with_lora
 
-RANK, ALPHA = 3, 5.0
-IDS, SOURCE, TARGET = random_ids(B, T), random_ids(B, S), random_ids(B, T, seed=1)
-REAL = torch.arange(S) < torch.tensor([[S], [S - 3]])
 QKV_AND_OUT = [f"blocks.{i}.attention.{part}" for i in range(LAYERS) for part in ("qkv", "out")]
-
-
-def with_lora(model: Any, **changes: Any) -> Any:
-    """A and B random: nothing is 0 that would hide what it does."""
-    options: dict[str, Any] = {"rank": RANK, "alpha": ALPHA, "generator": seeded(1)}
-    add_lora(model, **(options | changes))
-    for number, parameter in enumerate(lora_parameters(model).values()):
-        parameter.data = randn(*parameter.shape, seed=100 + number, dtype=parameter.dtype) * 0.3
-    return model
 
 
 def bits(model: nn.Module) -> dict[str, Tensor]:
@@ -61,55 +50,7 @@ def assert_equal_bits(result: dict[str, Tensor], expected: dict[str, Tensor]) ->
         assert torch.equal(result[name], tensor), name
 
 
-# --- the numbers of peft ---------------------------------------------------------------------------------------------
-
-MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]] = {
-    "GPT": (lambda: gpt(), (IDS,)),
-    "GPT with biases and few key heads": (lambda: gpt(bias=True, kv_heads=2, feedforward="swiglu"), (IDS,)),
-    "Transformer": (lambda: transformer(), (SOURCE, TARGET, REAL)),
-}
-# In cross-attention peft adds nothing at all, for that reads rows of the matrix itself: so not "cross.qkv" here.
-TARGETS = ("attention.qkv", "out", "down")
-
-
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("targets", [TARGETS, ("up", "encoder.1.attention.out", "blocks.1.attention.out")], ids=str)
-def test_outputs_gradients_and_merged_weights_are_pefts(name, targets):
-    peft = pytest.importorskip("peft")
-    make, inputs = MODELS[name]
-    base = make()
-    targets = [target for target in targets if any(n.endswith(target) for n, _ in base.named_modules())]
-    ours = with_lora(copy.deepcopy(base), targets=targets)
-    config = peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=targets, lora_dropout=0.0, bias="none")
-    theirs = peft.inject_adapter_in_model(config, copy.deepcopy(base))
-    layers = {n: m for n, m in theirs.named_modules() if isinstance(m, peft.tuners.lora.LoraLayer)}
-    mine = {n: m for n, m in ours.named_modules() if isinstance(m, LoRALinear)}
-    assert layers.keys() == mine.keys()
-    assert len(layers) >= LAYERS
-    for place, layer in layers.items():
-        layer.lora_A["default"].weight.data = mine[place].lora_a.detach().clone()
-        layer.lora_B["default"].weight.data = mine[place].lora_b.detach().clone()
-    result, expected = ours(*inputs), theirs(*inputs)
-    assert_same(result, expected, atol=1e-11)
-    assert not torch.allclose(result, base(*inputs))
-
-    weight = randn(*result.shape, seed=7)
-    (result * weight).sum().backward()
-    (expected * weight).sum().backward()
-    for place, layer in layers.items():
-        for other, own in ((layer.lora_A, mine[place].lora_a), (layer.lora_B, mine[place].lora_b)):
-            assert other["default"].weight.grad.any()
-            torch.testing.assert_close(own.grad, other["default"].weight.grad, rtol=1e-10, atol=1e-10)
-    learning = [n for n, p in theirs.named_parameters() if p.requires_grad]
-    assert len(learning) == len(lora_parameters(ours)) == sum(p.requires_grad for p in ours.parameters())
-
-    merge_lora(ours)
-    for place, layer in layers.items():
-        layer.merge()
-        merged: Any = ours.get_submodule(place)
-        assert_same(merged.weight, layer.base_layer.weight, atol=1e-12)
-        assert (merged.bias is None) == (layer.base_layer.bias is None)
-    assert_same(ours(*inputs), theirs(*inputs), atol=1e-11)
+# --- one layer --------------------------------------------------------------------------------------------------------
 
 
 def test_a_layer_by_hand():
