@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from course_lib.models.decoder import GPT, GPTConfig
 from course_lib.models.encoder_decoder import Transformer, TransformerConfig
-from tests.layers.helpers import randomized, seeded
+from course_lib.models.pretrained.folders import CONVERSIONS, load_pretrained
+from tests.layers.helpers import assert_same, randomized, seeded
 
 # No two sizes are equal: a swapped dimension cannot pass.
 B, T, S, V, H, KV, D, F, LAYERS, CONTEXT = 2, 5, 7, 23, 6, 2, 24, 17, 3, 16
@@ -168,3 +170,42 @@ def from_torch(tensors: Tensors, layers: int = LAYERS) -> Tensors:
                     if f"{theirs}{b}.in_proj_{end}" in tensors:
                         found[f"{ours}{a}.qkv.{end}"] = tensors[f"{theirs}{b}.in_proj_{end}"]
     return found
+
+
+# --- models in Hugging Face's folders --------------------------------------------------------------------------------
+
+
+def lively(module: nn.Module, dtype: torch.dtype) -> Any:
+    """``shrunk``, but the scales of norms are near 1: otherwise, what layers add would fade from norm to norm."""
+    shrunk(module, dtype)
+    for name, parameter in module.named_parameters():
+        if "norm" in name.lower() and name.endswith("weight"):
+            parameter.data += 1
+    return module
+
+
+def converted(theirs: Any, folder: Path) -> Any:
+    """Ours, by way of the disk."""
+    theirs.save_pretrained(folder)
+    return load_pretrained(folder)
+
+
+def by_our_names(tensors: Tensors, architecture: str, config: Any) -> Tensors:
+    """Weights, or gradients."""
+    table = CONVERSIONS[architecture].table(config)
+    return {e.ours: e.join([tensors[name] for name in e.theirs]) for e in table if set(e.theirs) <= tensors.keys()}
+
+
+def has_gradients(mine: Tensors, theirs: Tensors, atol: float) -> None:
+    """Those of each tensor of theirs, by our names."""
+    assert theirs
+    for name, gradient in theirs.items():
+        assert gradient.any()
+        assert_same(mine[name], gradient, atol=atol * max(1.0, float(gradient.abs().max())))
+
+
+def used_gradients(model: nn.Module, loss: Tensor) -> Tensors:
+    """Those that are not None: ``gradients`` of a model that has parts for other tasks, too."""
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return {name: gradient for name, gradient in zip(names, found, strict=True) if gradient is not None}

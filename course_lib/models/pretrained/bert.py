@@ -85,8 +85,11 @@ def _table(c: BERTConfig) -> list[Entry]:
             entries.append(stacked(f"blocks.{i}.attention.qkv.{end}", dict.fromkeys(attention, c.width)))
     if c.masked_head:
         names |= {"transform.0": _HEAD + "transform.dense", "transform.2": _HEAD + "transform.LayerNorm"}
-        entries.append(same("unembedding.bias", _HEAD + "bias"))
-        if not c.tied:
+        if c.tied:
+            entries.append(same("unembedding.bias", _HEAD + "bias"))
+        else:  # transformers then has two biases, and reads the first
+            biases = (_HEAD + "decoder.bias", _HEAD + "bias")
+            entries.append(Entry("unembedding.bias", biases, lambda pair: pair[0], lambda bias: [bias, bias.clone()]))
             entries.append(same("unembedding.weight", _HEAD + "decoder.weight"))
     return entries + [
         same(f"{ours}.{end}", f"{theirs}.{end}") for ours, theirs in names.items() for end in ("weight", "bias")
