@@ -17,6 +17,7 @@ from course_lib.models.storage import CheckpointError, write_folder
 from course_lib.models.tensors import load_model_tensors, model_tensors
 from course_lib.models.weights import load_model, save_model
 from course_lib.objectives.causal import causal_loss
+from course_lib.objectives.tasks import LabelledBatch, classification_loss
 from course_lib.runtime import seed_everything
 from course_lib.training.callbacks import Progress
 from course_lib.training.checkpoints import Checkpoints
@@ -33,8 +34,8 @@ from course_lib.training.lora import (
 )
 from course_lib.training.optimisers import AdamW, muon_and_adamw
 from tests.layers.helpers import assert_same, randn, randomized, seeded, unchecked, wrong
-from tests.models.helpers import LAYERS, SIZES, B, D, T, V, gpt, random_ids, transformer
-from tests.training.lora_helpers import ALPHA, IDS, MODELS, RANK, REAL, SOURCE, TARGET, with_lora
+from tests.models.helpers import LAYERS, SIZES, B, D, S, T, V, gpt, random_ids, transformer
+from tests.training.lora_helpers import ALPHA, IDS, MODELS, RANK, REAL, SOURCE, TARGET, classifier, with_lora
 
 QKV_AND_OUT = [f"blocks.{i}.attention.{part}" for i in range(LAYERS) for part in ("qkv", "out")]
 
@@ -411,6 +412,34 @@ def other_numbers() -> nn.Module:
     model: Any = gpt()
     model.blocks[2].feedforward.up.weight.data[3, 5] += 1e-9
     return model
+
+
+def test_bert_learns_a_task_of_lora_and_a_new_head(tmp_path):
+    """What is saved fits the same BERT with another new head, and nothing of BERT itself is in it."""
+    model = add_lora(classifier(), rank=RANK, alpha=ALPHA, also=("classifier",), generator=seeded(1)).float()
+    before = bits(model)
+    ids = random_ids(30, S, seed=3)
+    labels = (ids[:, 0] % 4).long()
+    batches = EpochBatches(
+        LabelledBatch(ids, torch.ones(30, S, dtype=torch.bool), torch.zeros_like(ids), labels), 6, seed=0
+    )
+    seed_everything(0)
+    losses = train(model, batches, classification_loss, AdamW(model.parameters(), lr=0.01), steps=40).losses
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])  # an epoch has five steps
+    learned = {*lora_parameters(model), "classifier.weight", "classifier.bias"}
+    assert {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])} == learned
+
+    save_adapter(tmp_path / "adapter", model)
+    [file] = (tmp_path / "adapter").glob("*.safetensors")
+    assert file.stat().st_size < 4 * sum(p.numel() for p in model.parameters() if p.requires_grad) + 4_000
+    loaded = load_adapter(tmp_path / "adapter", classifier(seed=5).float())
+    assert torch.equal(loaded(SOURCE, REAL), model.eval()(SOURCE, REAL))
+
+    alone = add_lora(classifier(), rank=RANK, alpha=ALPHA)  # its head stays as it was drawn: another one does not fit
+    save_adapter(tmp_path / "alone", alone)
+    load_adapter(tmp_path / "alone", classifier())
+    with pytest.raises(CheckpointError, match="the weights that were frozen are other numbers here"):
+        load_adapter(tmp_path / "alone", classifier(seed=5))
 
 
 OTHERS: dict[str, tuple[Callable[[], nn.Module], str]] = {
