@@ -67,8 +67,6 @@ def load_pretrained(source: str | Path) -> nn.Module:
         head = conversion.heads.get((settings.get("architectures") or [""])[0])
         with torch.random.fork_rng(devices=[]):  # the random weights that it starts with are overwritten at once
             model = _built(conversion, head, settings, tensors)
-        dtypes = {tensor.dtype for tensor in tensors.values()}
-        model.to(reduce(torch.promote_types, dtypes))
         _fill(model, _entries(conversion, head, _body(model, head).config), tensors, conversion)
     return model.eval()
 
@@ -217,6 +215,7 @@ def _fill(model: nn.Module, entries: list[Entry], tensors: Tensors, conversion: 
             raise PretrainedError(
                 f"tensor {name!r} has shape {tuple(tensor.shape)}: by {CONFIG} it must be {tuple(expected[name].shape)}"
             )
+    model.to(reduce(torch.promote_types, {tensor.dtype for tensor in tensors.values()}))
     own = model_tensors(model)
     for entry in entries:
         own[entry.ours].copy_(entry.join([tensors[name] for name in entry.theirs]))
