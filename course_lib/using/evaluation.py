@@ -56,7 +56,7 @@ def scored_by(scores: Callable[[Sums], Scores]) -> Callable[[Callable[..., Count
 
 
 class Interval(NamedTuple):
-    """A score, and between what it moves. It prints as 81.2 [79.5, 82.9]; f"{interval:.3f}" has other decimals."""
+    """A score, and how low and how high it may be. It prints as 81.2 [79.5, 82.9]; f"{interval:.3f}" as you ask."""
 
     value: float
     low: float
@@ -81,7 +81,7 @@ def bootstrap(
     level: float = 0.95,
     **options: Any,
 ) -> Interval:
-    """``metric(*lists, **options)`` and between what it lies in ``level`` of the resamples (the percentile interval).
+    """``metric(*lists, **options)``, and the interval that holds it in ``level`` of the resamples (percentiles).
 
     ``bootstrap(accuracy, true, predicted)``. Items are drawn whole: a sentence with all its entities, a question with
     all its answers. Items that depend on each other (ten questions about one story) make the interval too narrow. Any
@@ -104,7 +104,7 @@ def paired_bootstrap(
     """By how much ``metric(*lists)`` is above ``metric(*baseline)``: ``paired_bootstrap(f, (true, new), (true, old))``.
 
     Item i must be the same in both. Each resample draws the same items for both, so that what is hard for both cancels
-    out: the interval is far narrower than two single ones suggest. Where it lies above 15, the gain is 15 at least.
+    out: the interval is far narrower than two single ones suggest. Where all of it is above 15, the gain is 15 or more.
     """
     ours, theirs = _resampled(metric, [lists, baseline], resamples, seed, level, options)
     return _interval(ours - theirs, level)
@@ -201,7 +201,7 @@ def accuracy(true: Sequence[Any], predicted: Sequence[Any]) -> Counts:
 def macro_f1(true: Sequence[Any], predicted: Sequence[Any]) -> Counts:
     """The mean of the F1 of each label: a rare one counts as much as a frequent one.
 
-    Labels that are neither true nor predicted have no F1, and do not count (so scikit-learn has it, too).
+    A label that is neither true nor predicted has no F1, and does not count, as in scikit-learn.
     """
     labels = [*dict.fromkeys([*true, *predicted])]
     return np.concatenate([_of_labels(true, predicted, {label}) for label in labels], axis=1)
