@@ -124,6 +124,33 @@ BUGS = [
         "    if False:\n        raise ValueError(",
         MODEL,
     ),
+    Bug(
+        "the straight line has no dropout",
+        _M,
+        "x = x + self.dropout(self.attention(",
+        "x = x + (self.attention(",
+        MODEL,
+    ),
+    Bug("the ends have no dropout", _M, "        x = self.dropout(x)\n", "", MODEL),
+    Bug(
+        "the tied head is a copy",
+        _M,
+        "self.unembedding.weight = self.embedding.weight",
+        "self.unembedding.weight = nn.Parameter(self.embedding.weight.detach().clone())",
+        MODEL,
+    ),
+    Bug(
+        "the logits have no cap",
+        _M,
+        "return soft_capped(self.unembedding(hidden), self.config.logit_cap)",
+        "return self.unembedding(hidden)",
+        MODEL,
+    ),
+    Bug(
+        "rotary positions are ignored without a word", _M, 'if self.positions != "transformer-xl":', "if False:", MODEL
+    ),
+    Bug("queries may stand behind the end", _M, "queries.max() >= length)", "queries.max() > length)", MODEL),
+    Bug("one row of real is taken for all", _M, '        _check_like_ids("real", real, ids)\n', "", MODEL),
     # --- the objective
     Bug("the rank is the order", _O, "rank = orders.argsort(dim=1)", "rank = orders", OBJECTIVE),
     Bug(
