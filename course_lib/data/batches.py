@@ -261,6 +261,31 @@ class EpochBatches(Generic[AnyBatch]):
         self._position = state["position"]
 
 
+class LengthBatches(EpochBatches[AnyBatch]):
+    """As ``EpochBatches``, with rows of about the same length together, and cut to the longest: hardly any padding.
+
+    ``real`` says which field of ``batch`` is False at padding, which stands at the right; all fields (B, T) are cut. In
+    each epoch the rows come in random order, are sorted by length, and cut into batches; the batches come in random
+    order. Rows left over, fewer than a batch, are others each time.
+    """
+
+    def __init__(self, batch: AnyBatch, batch_size: int, seed: int, *, real: str = "real") -> None:
+        if real not in getattr(batch, "_fields", ()):
+            raise ValueError(f"real is {real!r}: it must name the field of batch that is False at padding")
+        self._at = type(batch)._fields.index(real)  # type: ignore[attr-defined]
+        super().__init__(batch, batch_size, seed)
+
+    def _new_order(self) -> Tensor:
+        lengths = self._batch[self._at].sum(dim=1)
+        return alike_together(super()._new_order(), [lengths], self._batch_size, self._generator)
+
+    def __next__(self) -> AnyBatch:
+        batch = super().__next__()
+        shape = batch[self._at].shape
+        longest = int(batch[self._at].sum(dim=1).max())
+        return type(batch)(*(t[:, :longest] if t.shape[:2] == shape else t for t in batch))
+
+
 class PairBatch(NamedTuple):
     """Sources and their targets, for a model with an encoder and a decoder.
 
@@ -317,13 +342,7 @@ class PairBatches(EpochBatches[PairBatch]):
         super().__init__(pair_batch(sources, targets, begin_id=begin_id, end_id=end_id), batch_size, seed)
 
     def _new_order(self) -> Tensor:
-        pairs = super()._new_order()
-        pairs = pairs[: len(pairs) // self._batch_size * self._batch_size]
-        source_lengths, target_lengths = _pair_lengths(self._batch)
-        for lengths in (source_lengths, target_lengths):  # the last one counts most, and ties stay in random order
-            pairs = pairs[lengths[pairs].argsort(stable=True)]
-        batches = pairs.view(-1, self._batch_size)
-        return batches[_order(len(batches), self._generator)].flatten()
+        return alike_together(super()._new_order(), _pair_lengths(self._batch), self._batch_size, self._generator)
 
     def __next__(self) -> PairBatch:
         batch = super().__next__()
@@ -331,6 +350,15 @@ class PairBatches(EpochBatches[PairBatch]):
         return PairBatch(
             *(tensor[:, :source_length] for tensor in batch[:2]), *(tensor[:, :target_length] for tensor in batch[2:])
         )
+
+
+def alike_together(rows: Tensor, lengths: Iterable[Tensor], batch_size: int, generator: torch.Generator) -> Tensor:
+    """Rows sorted by length and cut into whole batches, which then come in random order."""
+    rows = rows[: len(rows) // batch_size * batch_size]
+    for length in lengths:  # the last one counts most, and ties stay in random order
+        rows = rows[length[rows].argsort(stable=True)]
+    batches = rows.view(-1, batch_size)
+    return batches[_order(len(batches), generator)].flatten()
 
 
 def _pair_lengths(batch: PairBatch) -> tuple[Tensor, Tensor]:

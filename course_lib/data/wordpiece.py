@@ -1,7 +1,8 @@
 """WordPiece, the tokenizer of BERT: words are cut into the longest pieces that a vocabulary has.
 
 Devlin et al. 2019, section 3; Wu et al. 2016, section 4.1, for the pieces. A vocabulary comes with a pretrained model;
-nothing is trained here. Pieces and offsets are those of Transformers' ``BertTokenizer`` and of ``tokenizers``.
+nothing is trained here. Pieces and offsets are those of Transformers' ``BertTokenizer``, which is made of the package
+``tokenizers``. (Only some hundred rare characters, newer than the tables of that package, may be cut otherwise.)
 
     tokenizer = WordPieceTokenizer.from_file("vocab.txt")
     tokenizer.encode("Unbelievable!")       # [CLS] un ##bel ##ievable ! [SEP], as ids

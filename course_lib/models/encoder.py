@@ -7,7 +7,8 @@ the head tied to the embedding, dropout 0.1. Other parts go in by name: with ``b
 Sizes: B sequences, T positions, D model width, V vocabulary.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,6 +20,8 @@ from course_lib.layers.masks import padding_mask
 from course_lib.layers.norms import RMSNorm
 from course_lib.models.decoder import check_ids, initialise, soft_capped
 from course_lib.models.parts import BLOCKS, FEEDFORWARDS, NORMS, POSITIONS, Config
+
+_SIZES = {"vocabulary", "context", "layers", "heads", "width", "hidden"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,12 @@ class BERTConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least_one("segments", self.segments)
+
+
+def recipe_config(vocabulary: int, context: int, layers: int, heads: int, width: int, **changes: Any) -> BERTConfig:
+    """The parts of this course's recipe (see ``Config``): such an encoder learns much faster than the paper's."""
+    recipe = {part.name: part.default for part in fields(Config) if part.name not in _SIZES}
+    return BERTConfig(vocabulary, context, layers, heads, width, **(recipe | changes))
 
 
 class BERT(nn.Module):

@@ -1,18 +1,22 @@
-"""Pretraining as one command: a corpus goes in, a folder with a GPT and its tokenizer comes out.
+"""Pretraining as one command: a corpus goes in, a folder with a model and its tokenizer comes out.
 
     python -m course_lib.training.pretrain storyworld_easy my_gpt --steps 300
     torchrun --nproc-per-node 2 -m course_lib.training.pretrain storyworld_easy my_gpt --steps 300
+    python -m course_lib.training.pretrain storyworld_easy my_encoder --objective masked --steps 300
 
-The second trains the same model in two processes. With ``--checkpoints FOLDER`` a training that was killed goes on from
-there when the same command is given again. ``my_gpt/model/facts.json`` says how the model was made, and how good it is.
+The second trains the same model in two processes; the third an encoder, which fills in hidden words. With
+``--checkpoints FOLDER`` a training that was killed goes on from there when the same command is given again.
+``my_gpt/model/facts.json`` says how the model was made, and how good it is.
 
-Documents stand side by side in rows (``pack_documents``), and none reads from its neighbours.
+For a GPT, documents stand side by side in rows (``pack_documents``), and none reads from its neighbours. For an encoder
+each row is the beginning of one document, between ``[CLS]`` and ``[SEP]``.
 """
 
 import argparse
+import functools
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,22 +25,26 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from course_lib.data.batches import EpochBatches, PackedBatch, pack_documents
+from course_lib.data.batches import EpochBatches, LengthBatches, PackedBatch, PaddedBatch, pack_documents, pad_batch
 from course_lib.data.corpora import CorpusError, load
 from course_lib.data.splits import split_of
 from course_lib.data.storyworld import Storyworld
 from course_lib.data.tokenizers import BytePairTokenizer, Tokenizer
 from course_lib.models.decoder import GPT, GPTConfig
+from course_lib.models.encoder import BERT, recipe_config
 from course_lib.models.weights import save_with_tokenizer
-from course_lib.objectives.causal import packed_loss
+from course_lib.objectives.causal import LossSum, packed_loss
+from course_lib.objectives.corruption import Corrupted
+from course_lib.objectives.masked import MaskedBatch, mask_tokens, masked_loss
 from course_lib.runtime import late_bar, seed_everything, set_threads
 from course_lib.training.checkpoints import Checkpoints
 from course_lib.training.distributed import distributed
-from course_lib.training.loop import train
+from course_lib.training.loop import Batches, train
 from course_lib.training.optimisers import muon_and_adamw
 from course_lib.training.schedules import linear_decay
 
 END = "<|end|>"
+PAD, CLS, SEP, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"  # the names that BERT gave them
 _HELD_OUT = 300  # documents on which the loss is measured
 _FOR_TOKENIZER = 5_000  # documents that the tokenizer learns from; more hardly change it
 
@@ -69,14 +77,81 @@ def rows_of(texts: Sequence[str], tokenizer: Tokenizer, length: int) -> PackedBa
     return pack_documents(([end, *ids] for ids in tokenizer.encode_batch(texts)), length, end)
 
 
-@torch.no_grad()
 def loss_on(model: nn.Module, rows: PackedBatch, batch_size: int = 32) -> tuple[float, int]:
     """The nats over all rows, and over how many targets they are. The model is left in evaluation mode."""
+    parts = zip(*(tensor.split(batch_size) for tensor in rows), strict=True)
+    return _total(packed_loss, model, map(PackedBatch._make, parts))
+
+
+class Causal:
+    """What is special about a GPT."""
+
+    specials = (END,)
+    loss = staticmethod(packed_loss)
+
+    def model(self, vocabulary: int, length: int, sizes: dict[str, Any]) -> nn.Module:
+        return GPT(GPTConfig(vocabulary, context=length, **sizes))
+
+    def batches(self, texts: Sequence[str], tokenizer: Tokenizer, options: argparse.Namespace) -> Batches:
+        return EpochBatches(rows_of(texts, tokenizer, options.length), options.batch_size, options.seed)
+
+    def held_out(self, model: nn.Module, texts: Sequence[str], tokenizer: Tokenizer, length: int) -> tuple[float, int]:
+        return loss_on(model, rows_of(texts, tokenizer, length))
+
+
+class Masked:
+    """What is special about an encoder that fills in hidden words."""
+
+    specials = (PAD, CLS, SEP, MASK)
+    loss = staticmethod(masked_loss)
+
+    def model(self, vocabulary: int, length: int, sizes: dict[str, Any]) -> nn.Module:
+        return BERT(recipe_config(vocabulary, length, **sizes))
+
+    def batches(self, texts: Sequence[str], tokenizer: Tokenizer, options: argparse.Namespace) -> Batches:
+        rows = LengthBatches(text_rows(texts, tokenizer, options.length), options.batch_size, options.seed, real="mask")
+        return Corrupted(rows, functools.partial(hide_words, tokenizer, share=options.hidden_share), options.seed)
+
+    def held_out(self, model: nn.Module, texts: Sequence[str], tokenizer: Tokenizer, length: int) -> tuple[float, int]:
+        generator = torch.Generator().manual_seed(0)
+        parts = zip(*(tensor.split(32) for tensor in text_rows(texts, tokenizer, length)), strict=True)
+        return _total(masked_loss, model, (hide_words(tokenizer, PaddedBatch(*rows), generator) for rows in parts))
+
+
+OBJECTIVES = {"causal": Causal(), "masked": Masked()}
+
+
+def text_rows(texts: Sequence[str], tokenizer: Tokenizer, length: int) -> PaddedBatch:
+    """Each text between ``[CLS]`` and ``[SEP]``, cut off where it is too long, and filled up with ``[PAD]``."""
+    pad, cls, sep = (tokenizer.special_ids[name] for name in (PAD, CLS, SEP))
+    return pad_batch(([cls, *ids[: length - 2], sep] for ids in tokenizer.encode_batch(texts)), pad)
+
+
+def hide_words(
+    tokenizer: Tokenizer, rows: PaddedBatch, generator: torch.Generator, *, share: float = 0.15
+) -> MaskedBatch:
+    """``mask_tokens`` for whole words: a token goes on with the word before it if it is letters without a space."""
+    pieces = [tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)]
+    begins = torch.tensor([not piece.isalpha() for piece in pieces])  # a space, a sign, or a special token
+    return mask_tokens(
+        rows.ids,
+        rows.mask,
+        mask_id=tokenizer.special_ids[MASK],
+        vocabulary=tokenizer.vocab_size,
+        special_ids=tokenizer.special_ids.values(),
+        generator=generator,
+        share=share,
+        word_ids=begins[rows.ids].cumsum(dim=1),
+    )
+
+
+@torch.no_grad()
+def _total(loss: Callable[[nn.Module, Any], LossSum], model: nn.Module, batches: Iterable[Any]) -> tuple[float, int]:
     model.eval()
     device = next(model.parameters()).device
     nats, targets = 0.0, 0
-    for parts in zip(*(tensor.split(batch_size) for tensor in rows), strict=True):
-        total, count = packed_loss(model, PackedBatch(*(tensor.to(device) for tensor in parts)))
+    for batch in batches:
+        total, count = loss(model, type(batch)(*(tensor.to(device) for tensor in batch)))
         nats, targets = nats + total.item(), targets + int(count)
     return nats, targets
 
@@ -85,15 +160,17 @@ def pretrain(options: argparse.Namespace) -> dict[str, Any]:
     """Train as the options say, write the model to ``options.folder``, and return the facts written with it."""
     seed_everything(options.seed)
     texts = texts_of(options.corpus, options.documents, options.seed)
-    tokenizer = BytePairTokenizer.train(texts.training[:_FOR_TOKENIZER], options.vocabulary, special_tokens=(END,))
-    batches = EpochBatches(rows_of(texts.training, tokenizer, options.length), options.batch_size, options.seed)
+    objective: Causal | Masked = OBJECTIVES[options.objective]
+    specials = objective.specials
+    tokenizer = BytePairTokenizer.train(texts.training[:_FOR_TOKENIZER], options.vocabulary, special_tokens=specials)
+    batches = objective.batches(texts.training, tokenizer, options)
     sizes = {name: getattr(options, name) for name in ("layers", "heads", "width", "rotary_base", "dropout")}
     with distributed() as process:
-        model = GPT(GPTConfig(tokenizer.vocab_size, context=options.length, **sizes)).to(process.device)
+        model = objective.model(tokenizer.vocab_size, options.length, sizes).to(process.device)
         history = train(
             model,
             batches,
-            packed_loss,
+            objective.loss,
             muon_and_adamw(model, lr=options.lr, adamw_lr=options.adamw_lr, momentum=options.momentum),
             steps=options.steps,
             schedule=linear_decay(options.warmup),
@@ -109,12 +186,12 @@ def pretrain(options: argparse.Namespace) -> dict[str, Any]:
             "parameters": sum(p.numel() for p in model.parameters()),
             "loss": None,
             "best_possible": None,
-            "unit": "nats per token, on documents it never saw",
+            "unit": f"nats per {'hidden ' * (options.objective == 'masked')}token, on documents it never saw",
         }
         if process.first:
-            nats, targets = loss_on(model, rows_of(texts.held_out, tokenizer, options.length))
+            nats, targets = objective.held_out(model, texts.held_out, tokenizer, options.length)
             facts["loss"] = round(nats / targets, 4)
-            if texts.best_nats is not None:
+            if texts.best_nats is not None and options.objective == "causal":
                 facts["best_possible"] = round(texts.best_nats / targets, 4)
             save_with_tokenizer(options.folder, model, tokenizer, **facts)
     return facts
@@ -134,7 +211,7 @@ def _flag(name: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m course_lib.training.pretrain",
-        description="Train a GPT on a corpus, from nothing.",
+        description="Train a GPT or an encoder on a corpus, from nothing.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("corpus", help="storyworld_easy, storyworld_full, or another name of course_lib.data.corpora")
@@ -151,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
         "steps": (300, "of the optimiser"),
         "batch_size": (20, "rows in a batch"),
         "accumulate": (1, "batches in a step"),
+        "hidden_share": (0.15, "of the words, with --objective masked"),
         "lr": (0.005, "learning rate of Muon"),
         "adamw_lr": (0.01, "learning rate of AdamW"),
         "momentum": (0.95, "of Muon; 0.85 for few steps"),
@@ -160,6 +238,7 @@ def _parser() -> argparse.ArgumentParser:
     }
     for name, (default, text) in numbers.items():
         parser.add_argument(_flag(name), type=type(default), default=default, metavar="N", help=text)
+    parser.add_argument("--objective", choices=OBJECTIVES, default="causal", help="a GPT, or an encoder")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="to compute in")
     parser.add_argument(
         "--checkpoints", type=Path, metavar="FOLDER", help="write checkpoints here, and go on from them"

@@ -21,6 +21,7 @@ from course_lib.data import batches
 from course_lib.data.batches import (
     IGNORE,
     EpochBatches,
+    LengthBatches,
     PackedBatch,
     PaddedBatch,
     PairBatch,
@@ -34,6 +35,7 @@ from course_lib.data.batches import (
     row_batches,
     sample_windows,
 )
+from course_lib.objectives.tasks import LabelledBatch
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -607,7 +609,45 @@ def test_pairs_of_one_length_do_not_always_meet_the_same_others():
     assert len({frozenset(batch.source.flatten().tolist()) for batch in drawn(source, 40)}) > 20
 
 
-@pytest.mark.parametrize("make", [windows, epochs, pairs])
+TEXTS = pad_batch(SOURCES, pad_id=900)
+
+
+def lengths(seed: int = 5, **changes: Any) -> LengthBatches[PaddedBatch]:
+    arguments: dict[str, Any] = {"batch": TEXTS, "batch_size": 4, "seed": seed, "real": "mask"}
+    return LengthBatches(**(arguments | changes))
+
+
+def test_each_epoch_of_texts_holds_nearly_all_of_them_once_and_cut_to_the_longest_of_their_batch():
+    texts = drawn(lengths(), 40)
+    left_out, long_ones_first, beside = set(), set(), set()
+    for one, other in zip(texts[::2], texts[1::2], strict=True):
+        numbers, sizes = [], []
+        for batch in (one, other):
+            rows = [int(ids[0]) // 10 for ids in batch.ids]
+            expected = pad_batch([SOURCES[n] for n in rows], 900)
+            assert all(torch.equal(a, b) for a, b in zip(batch, expected, strict=True))
+            numbers += rows
+            sizes.append(sorted(len(SOURCES[n]) for n in rows))
+            beside.add(frozenset(rows))
+        assert len(set(numbers)) == 8
+        left_out |= set(range(11)) - set(numbers)
+        shorter, longer = sorted(sizes)
+        assert shorter[-1] <= longer[0]
+        long_ones_first.add(sizes == [longer, shorter])
+    assert left_out == set(range(11))
+    assert long_ones_first == {False, True}
+    assert len(beside) > 20
+    assert not equal(drawn(lengths(seed=6), 40), texts)
+
+
+def test_what_is_no_text_is_not_cut():
+    one_each = LabelledBatch(TEXTS.ids, TEXTS.mask, torch.zeros_like(TEXTS.ids), torch.arange(11))
+    for batch in drawn(LengthBatches(one_each, 4, seed=0), 4):
+        assert batch.ids.shape == batch.segments.shape == batch.real.shape
+        assert batch.labels.tolist() == [int(ids[0]) // 10 for ids in batch.ids]
+
+
+@pytest.mark.parametrize("make", [windows, epochs, pairs, lengths])
 @pytest.mark.parametrize("before", [0, 1, 2, 3, 9])
 def test_a_source_goes_on_from_its_state_in_another_source_and_the_state_stays_as_it_was(make, before):
     source, other = make(), make()
@@ -677,6 +717,9 @@ def test_the_state_of_other_pairs_is_refused(change):
         (epochs, {"batch": (torch.tensor(5),)}, ValueError, r"batch has tensors of shape \(\): they need one common"),
         (pairs, {"sources": SOURCES[1:]}, ValueError, "sources holds 10 texts and targets 11: each source needs its"),
         (pairs, {"targets": TARGETS[1:]}, ValueError, "sources holds 11 texts and targets 10: each source needs its"),
+        (lengths, {"real": "real"}, ValueError, "real is 'real': it must name the field of batch that is False"),
+        (lengths, {"batch": (TEXTS.ids,)}, ValueError, "real is 'mask': it must name the field"),
+        (lengths, {"batch_size": 12}, ValueError, "batch_size is 12: it must be at most 11"),
         (pairs, {"sources": []}, ValueError, "sources is empty: a batch needs at least one sequence"),
         (pairs, {"targets": [*TARGETS[1:], []]}, ValueError, r"targets\[10\] is empty: it must hold at least one id"),
         (pairs, {"batch_size": 12}, ValueError, "batch_size is 12: it must be at most 11"),
@@ -688,7 +731,7 @@ def test_the_state_of_other_pairs_is_refused(change):
 )
 def test_a_source_of_something_bad_is_refused_at_once_with_a_reason(monkeypatch, make, change, error, message):
     # As a learner has them, without run-time shape checks.
-    for name in ("WindowBatches", "EpochBatches", "PairBatches"):
+    for name in ("WindowBatches", "EpochBatches", "LengthBatches", "PairBatches"):
         monkeypatch.setattr(getattr(batches, name), "__init__", plain(f"{name}.__init__"))
     monkeypatch.setattr(batches, "pair_batch", plain("pair_batch"))
     with pytest.raises(error, match=f"^{message}"):

@@ -7,6 +7,36 @@ VIEW, CURVE = "course_lib/workshop/training_view.py", ("tests/workshop/test_trai
 
 BUGS = [
     Bug(
+        "an encoder's words are hidden in pieces",
+        PRETRAIN,
+        "word_ids=begins[rows.ids].cumsum(dim=1)",
+        "word_ids=None",
+        COMMAND,
+    ),
+    Bug(
+        "an encoder's held-out words are hidden anew each time",
+        PRETRAIN,
+        "generator = torch.Generator().manual_seed(0)",
+        "generator = torch.Generator(); generator.seed()",
+        COMMAND,
+    ),
+    Bug(
+        "an encoder's rows have no mark at their end",
+        PRETRAIN,
+        "ids[: length - 2], sep]",
+        "ids[: length - 1]]",
+        COMMAND,
+    ),
+    Bug("a long text is as long as it likes", PRETRAIN, "*ids[: length - 2], sep", "*ids, sep", COMMAND),
+    Bug("the share of hidden words is forgotten", PRETRAIN, "share=options.hidden_share", "share=1.0", COMMAND),
+    Bug(
+        "an encoder's loss is said to be a GPT's",
+        PRETRAIN,
+        "'hidden ' * (options.objective == 'masked')",
+        "''",
+        COMMAND,
+    ),
+    Bug(
         "documents in a row read from their neighbours",
         "course_lib/objectives/causal.py",
         "model(batch.ids, mask=document_mask(batch.document_ids), positions=batch.positions)",

@@ -8,16 +8,30 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from course_lib.data.batches import pack_documents
+from course_lib.data.batches import IGNORE, PaddedBatch, pack_documents
 from course_lib.data.corpora import Corpus, load
 from course_lib.data.storyworld import Storyworld
+from course_lib.data.tokenizers import BytePairTokenizer
 from course_lib.models.decoder import GPT, GPTConfig
+from course_lib.models.encoder import BERT
 from course_lib.models.storage import read_folder
 from course_lib.models.weights import load_with_tokenizer
 from course_lib.objectives.causal import causal_loss, packed_loss
 from course_lib.training import pretrain
 from course_lib.training.checkpoints import Checkpoints, Run
-from course_lib.training.pretrain import END, loss_on, main, rows_of, texts_of
+from course_lib.training.pretrain import (
+    CLS,
+    END,
+    MASK,
+    PAD,
+    SEP,
+    hide_words,
+    loss_on,
+    main,
+    rows_of,
+    text_rows,
+    texts_of,
+)
 
 SIZES = {"documents": 40, "layers": 1, "heads": 2, "width": 12, "batch-size": 3, "vocabulary": 400, "length": 90}
 SMALL = [part for name, value in SIZES.items() for part in (f"--{name}", str(value))]
@@ -76,8 +90,11 @@ def test_the_command_in_the_facts_makes_the_same_model_again(tmp_path: Path) -> 
     assert all(torch.equal(tensor, same[name]) for name, tensor in weights.items())
 
 
-def test_an_interrupted_training_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ["storyworld_easy", "--steps", "5", "--every", "2", *SMALL]
+@pytest.mark.parametrize("objective", ["causal", "masked"])
+def test_an_interrupted_training_goes_on_and_ends_the_same(
+    objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["storyworld_easy", "--steps", "5", "--every", "2", "--objective", objective, *SMALL]
     main([*arguments, str(tmp_path / "whole")])
 
     save, steps = Checkpoints.save, []
@@ -138,3 +155,63 @@ def test_an_unknown_corpus_is_named_with_those_there_are(capsys: pytest.CaptureF
         main(["storyworlds", str(tmp_path)])
     assert stopped.value.code == 2
     assert "'storyworld_easy'" in capsys.readouterr().err
+
+
+# --- an encoder ------------------------------------------------------------------------------------------------------
+
+
+def test_an_encoders_facts_tell_the_loss_of_hidden_words_in_stories_it_never_saw(tmp_path: Path) -> None:
+    options = ["--objective", "masked", "--steps", "3", "--seed", "4", "--hidden-share", "0.5", *SMALL]
+    assert main(["storyworld_easy", str(tmp_path / "encoder"), *options]) == 0
+    model, tokenizer = load_with_tokenizer(tmp_path / "encoder")
+    assert isinstance(model, BERT)
+    assert (model.config.positions, model.config.qk_norm, model.config.feedforward) == ("rotary", True, "relu2")
+    facts = read_folder(tmp_path / "encoder" / "model")[1]
+    new = [story.en for story in islice(Storyworld("easy").stories("train", seed=5), 300)]
+    generator, nats, targets = torch.Generator().manual_seed(0), 0.0, 0
+    rows = text_rows(new, tokenizer, 90)
+    with torch.no_grad():
+        for first in range(0, 300, 32):
+            part = PaddedBatch(*(tensor[first : first + 32] for tensor in rows))
+            batch = hide_words(tokenizer, part, generator, share=0.15)  # whatever share it was trained with
+            for ids, wanted, real in zip(*batch, strict=True):
+                logits = model(ids[None, : real.sum()])[0]
+                nats += F.cross_entropy(logits, wanted[: real.sum()], reduction="sum", ignore_index=IGNORE).item()
+                targets += int((wanted != IGNORE).sum())
+    assert facts["loss"] == pytest.approx(nats / targets, abs=1e-4)
+    assert facts["best_possible"] is None
+    assert facts["unit"] == "nats per hidden token, on documents it never saw"
+
+
+def tokenizer_and_rows(length: int) -> tuple[BytePairTokenizer, list[str], PaddedBatch]:
+    texts = [story.en for story in islice(Storyworld("full").stories("train", seed=1), 40)]
+    tokenizer = BytePairTokenizer.train(texts, 330, special_tokens=(PAD, CLS, SEP, MASK))  # most words in pieces
+    return tokenizer, texts, text_rows(texts, tokenizer, length)
+
+
+def test_a_row_is_one_text_between_its_marks_cut_where_it_is_too_long() -> None:
+    tokenizer, texts, rows = tokenizer_and_rows(300)
+    for text, ids, real in zip(texts, rows.ids.tolist(), rows.mask, strict=True):
+        expected = [tokenizer.special_ids[CLS], *tokenizer.encode(text)[:298], tokenizer.special_ids[SEP]]
+        assert ids[: len(expected)] == expected
+        assert set(ids[len(expected) :]) <= {tokenizer.special_ids[PAD]}
+        assert int(real.sum()) == len(expected)
+    assert rows.ids.shape[1] == 300
+
+
+def test_words_are_hidden_whole_and_about_as_many_as_asked_for() -> None:
+    tokenizer, _, rows = tokenizer_and_rows(300)
+    batch = hide_words(tokenizer, rows, torch.Generator().manual_seed(2), share=0.4)
+    chosen, words = batch.targets != IGNORE, 0
+    for ids, hidden, real in zip(rows.ids.tolist(), chosen.tolist(), rows.mask.tolist(), strict=True):
+        pieces = [tokenizer.token_bytes(i) for i in ids]
+        for before, piece, a, b in zip(pieces, pieces[1:], hidden, hidden[1:], strict=False):
+            if piece.isalpha() and before != CLS.encode():
+                assert a == b, (before, piece)  # one word, or a word behind a sign that it is written together with
+            words += not piece.isalpha() and b
+        assert not any(
+            h for h, r, i in zip(hidden, real, ids, strict=True) if not r or i in tokenizer.special_ids.values()
+        )
+    share = chosen[rows.mask].float().mean().item()
+    assert 0.35 < share < 0.45
+    assert words > 500
