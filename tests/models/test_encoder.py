@@ -248,8 +248,8 @@ def test_dropout_acts_in_training_alone_and_everywhere():
     model, still = bert(dropout=0.4), bert(dropout=0.0)
     assert_same(model(IDS), still(IDS))
     torch.manual_seed(0)
-    places = [part for part in model.modules() if isinstance(part, nn.Dropout)]
-    places += [part for part in model.modules() if hasattr(part, "scale") and getattr(part, "dropout", 0)]
+    places = [name for name, part in model.named_modules() if isinstance(part, nn.Dropout)]
+    places += [name for name, part in model.named_modules() if hasattr(part, "scale") and part.dropout]
     assert len(places) == 1 + 3 * LAYERS  # the input; in each block the weights, the feed-forward, what is added
     assert (model.train()(IDS) - still(IDS)).abs().amax(dim=-1).min() > 1e-3
 

@@ -74,17 +74,17 @@ def span_loss(logits: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     ],
 )
 def test_a_head_is_hugging_faces(tmp_path, theirs_kind, kind, loss_of, labels, dtype, atol):
-    config = BertConfig(
-        vocab_size=V,
-        max_position_embeddings=CONTEXT,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=H,
-        hidden_size=D,
-        intermediate_size=F,
-        num_labels=labels,
-        classifier_dropout=0.3,
-    )
-    theirs = lively(theirs_kind(config), dtype)
+    settings: dict[str, Any] = {
+        "vocab_size": V,
+        "max_position_embeddings": CONTEXT,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": H,
+        "hidden_size": D,
+        "intermediate_size": F,
+        "num_labels": labels,
+        "classifier_dropout": 0.3,
+    }
+    theirs = lively(theirs_kind(BertConfig(**settings)), dtype)
     ours = converted(theirs, tmp_path)
     assert type(ours) is kind
     assert not ours.body.config.masked_head

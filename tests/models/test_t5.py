@@ -13,7 +13,7 @@ from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration, T5Lay
 from course_lib.data.batches import PairBatch
 from course_lib.models.encoder_decoder import Transformer, TransformerConfig, t5_config
 from course_lib.objectives.translation import translation_loss
-from tests.layers.helpers import assert_same, randn, randomized, seeded
+from tests.layers.helpers import assert_same, randn, randomized, seeded, wrong
 from tests.models.helpers import (
     LAYERS,
     B,
@@ -161,7 +161,7 @@ def test_t5_starts_at_the_sizes_that_its_scales_ask_for():
 @pytest.mark.parametrize("name", ["score_scale", "embedding_scale", "head_scale"])
 def test_a_scale_is_above_zero(name):
     with pytest.raises(ValueError, match=f"^{name} is 0.0: it must be above 0"):
-        TransformerConfig(V, **{name: 0.0})
+        TransformerConfig(V, **wrong({name: 0.0}))
 
 
 @pytest.mark.parametrize(

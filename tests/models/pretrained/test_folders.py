@@ -341,7 +341,8 @@ def test_our_tokenizer_goes_with_the_model_and_its_special_tokens_have_their_rol
     tokenizer = BytePairTokenizer.train("a rose is a rose is a rose", 270, special_tokens=["<|end|>", "<|pad|>"])
     ours = ours_of(gpt2_config(tokenizer.vocab_size + 3, CONTEXT, LAYERS, H, D))
     save_pretrained(tmp_path, ours, tokenizer, eos_token="<|end|>", pad_token="<|pad|>")
-    theirs, their_tokenizer = (kind.from_pretrained(tmp_path) for kind in (AutoModelForCausalLM, AutoTokenizer))
+    theirs: Any = AutoModelForCausalLM.from_pretrained(tmp_path)
+    their_tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path)
     text = "Is a rose a rose?<|end|>"
     ids = their_tokenizer(text, return_tensors="pt").input_ids
     assert ids[0].tolist() == tokenizer.encode(text, allow_special=True)
@@ -632,7 +633,7 @@ def test_a_name_that_the_hub_does_not_give_is_refused_with_its_reason(tmp_path, 
 
 
 def test_every_table_names_each_tensor_once():
-    configs = {
+    configs: dict[str, list[Any]] = {
         "gpt2": [gpt2_config(*GPT_SIZES), gpt2_config(*GPT_SIZES, tied=False)],
         "llama": [llama_config(*GPT_SIZES), llama_config(*GPT_SIZES, bias=True, tied=True)],
         "bert": [BERTConfig(**SIZES), BERTConfig(**SIZES, tied=False), BERTConfig(**SIZES, masked_head=False)],
@@ -645,4 +646,4 @@ def test_every_table_names_each_tensor_once():
             ours, theirs = [e.ours for e in table], [name for e in table for name in e.theirs]
             assert len(set(ours)) == len(ours)
             assert len(set(theirs)) == len(theirs)
-            assert set(ours) == {name for name, _ in conversion.kind(config).named_parameters()}  # type: ignore[call-arg]
+            assert set(ours) == {name for name, _ in conversion.kind(config).named_parameters()}
