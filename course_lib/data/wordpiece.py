@@ -31,7 +31,7 @@ from course_lib.data.tokenizers import _check_text
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LONGEST_WORD = 100  # characters; a longer one is [UNK]
 
-# As in the ``tokenizers`` package, whose fourth block of characters from the end begins later than BERT's (U+2B820).
+# As in the package ``tokenizers``. In BERT's own code the block at U+2B920 begins at U+2B820.
 _CHINESE = (
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),
