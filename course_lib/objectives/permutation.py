@@ -63,6 +63,8 @@ def permutation_batch(
 ) -> PermutationBatch:
     """Draws an order for each row, whose last ``share`` is to be predicted (rounded; one token at least).
 
+        Corrupted(rows, lambda batch, g: permutation_batch(batch.ids, batch.mask, generator=g), seed=1)
+
     ``real`` is False at padding, which is neither read nor predicted. With ``share=1`` all tokens are predicted, the
     first of them from nothing.
     """

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from transformers.data.data_collator import DataCollatorForPermutationLanguageModeling
 
-from course_lib.data.batches import IGNORE
+from course_lib.data.batches import IGNORE, EpochBatches, pad_batch
 from course_lib.models.permutation import XLNet, XLNetConfig
+from course_lib.objectives.corruption import Corrupted
 from course_lib.objectives.permutation import (
     PermutationBatch,
     order_mask,
@@ -114,6 +115,25 @@ def test_the_generator_alone_decides():
     generator = seeded(1)
     permutation_batch(IDS, REAL, generator=generator)
     assert not torch.equal(permutation_batch(IDS, REAL, generator=generator).mask, first.mask)
+
+
+def test_drawn_anew_each_time_by_a_source_that_can_be_resumed():
+    texts = pad_batch([[3, 1, 4, 1, 5, 9], [2, 6, 5], [8, 9, 7, 9], [3]], pad_id=0)
+
+    def source() -> Corrupted[PermutationBatch]:
+        rows = EpochBatches(texts, 2, seed=0)
+        return Corrupted(
+            rows, lambda batch, g: permutation_batch(batch.ids, batch.mask, share=0.5, generator=g), seed=1
+        )
+
+    batches, again = source(), source()
+    next(batches)
+    again.load_state_dict(batches.state_dict())
+    for _ in range(4):
+        ours, theirs = next(batches), next(again)
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        assert not (ours.targets == 0).any()  # which stands at padding alone
+        assert not ours.mask[(ours.ids == 0)[:, None, :].expand_as(ours.mask) & (ours.ids != 0)[:, :, None]].any()
 
 
 # --- with a model ----------------------------------------------------------------------------------------------------
