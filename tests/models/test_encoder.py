@@ -169,6 +169,14 @@ def test_only_without_positions_is_the_order_lost(positions):
     assert (moved < 1e-12) == (positions == "none")
 
 
+@pytest.mark.parametrize("positions", sorted(POSITIONS))
+def test_what_comes_later_has_an_order_too(positions):
+    model = bert(positions=positions, layers=1)
+    swapped = IDS[:, [0, 2, 1, 3, 4]]
+    moved = (model(swapped)[:, 0] - model(IDS)[:, 0]).abs().max()
+    assert (moved < 1e-12) == (positions == "none")
+
+
 def test_the_pooled_vector_is_made_of_the_first_position_alone():
     model, hidden = bert(), randn(B, T, D)
     other = hidden.clone()
@@ -221,7 +229,11 @@ def test_a_state_dict_carries_the_whole_model(kind):
 @pytest.mark.parametrize("block", ["pre", "post"])
 @pytest.mark.parametrize("norm", NORMS)
 def test_the_hidden_vectors_are_normed(block, norm):
-    size = BERT(BERTConfig(**SIZES, block=block, norm=norm)).double().eval().hidden(IDS).square().mean(dim=-1).sqrt()
+    model = BERT(BERTConfig(**SIZES, block=block, norm=norm)).double().eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("down.weight"):
+            parameter.data *= 100  # the straight line grows
+    size = model.hidden(IDS).square().mean(dim=-1).sqrt()
     assert_same(size, torch.ones_like(size), atol=0.01)
 
 

@@ -59,13 +59,16 @@ def test_from_its_json_comes_the_same_model():
             ({name: 0}, ValueError, f"{name} is 0: it must be at least 1")
             for name in ("vocabulary", "context", "layers")
         ],
-        *[({name: -2}, ValueError, f"{name} is -2: it must be at least 1") for name in ("heads", "width", "hidden")],
+        *[
+            ({name: -2}, ValueError, f"{name} is -2: it must be at least 1")
+            for name in ("heads", "width", "hidden", "key_width")
+        ],
         *[
             ({name: 2.0}, TypeError, f"{name} must be an integer, not 2.0")
             for name in ("vocabulary", "width", "hidden")
         ],
         ({"layers": True}, TypeError, "layers must be an integer, not True"),
-        ({"heads": 5}, ValueError, "heads is 5: width (24) must be a multiple of it"),
+        ({"heads": 5}, ValueError, "heads is 5: width (24) must be a multiple of it, or key_width be given"),
         ({"logit_cap": 0.0}, ValueError, "logit_cap is 0.0: it must be above 0, or None"),
         ({"logit_cap": float("nan")}, ValueError, "logit_cap is nan: it must be above 0, or None"),
         ({"dropout": 1.0}, ValueError, "dropout is 1.0: it must be at least 0 and below 1"),
@@ -129,6 +132,22 @@ def test_a_feed_forward_by_name_is_two_matrices_and_hugging_faces_activation(nam
     x = randn(B, T, D)
     inside = ACT2FN[theirs](functional.linear(x, part.up.weight, part.up.bias))
     assert_same(part(x), functional.linear(inside, part.down.weight, part.down.bias))
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("swiglu", "silu"), ("geglu-tanh", "gelu_new")])
+def test_a_gate_by_name_has_hugging_faces_activation(name, theirs):
+    part = randomized(FEEDFORWARDS[name](GPTConfig(**SIZES)))
+    x = randn(B, T, D)
+    gate, value = part.up(x).chunk(2, dim=-1)
+    assert_same(part(x), part.down(ACT2FN[theirs](gate) * value))
+
+
+@pytest.mark.parametrize("make", [gpt, transformer])
+def test_the_width_of_a_head_may_be_given_and_then_any_number_of_heads_will_do(make):
+    model = make(heads=5, key_width=14, positions="none")
+    assert model.config.head_width == 14
+    shapes = {tuple(p.shape) for name, p in model.named_parameters() if name.endswith(("qkv.weight", "out.weight"))}
+    assert shapes == {(3 * 5 * 14, D), (D, 5 * 14)}
 
 
 def test_the_feed_forward_width_is_four_times_the_models_unless_given():
