@@ -94,6 +94,8 @@ def save_pretrained(folder: str | Path, model: nn.Module, tokenizer: Any = None,
         if len(theirs) > config.vocabulary:
             raise ValueError(f"tokenizer has {len(theirs)} ids, but the vocabulary of model is {config.vocabulary}")
         settings |= {f"{role}_id": theirs.convert_tokens_to_ids(token) for role, token in roles.items()}
+        if "pad_token" in roles and "decoder_start_token_id" in settings:  # a T5's targets begin with padding
+            settings["decoder_start_token_id"] = settings["pad_token_id"]
     elif roles:
         raise ValueError(f"{next(iter(roles))} is given without a tokenizer: give the one that has this token")
     if re.search(r"(?<!LMHead)Model$", settings["architectures"][0]):  # no head: names without what stands before them

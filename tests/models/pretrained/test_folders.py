@@ -33,6 +33,7 @@ from course_lib.models.encoder_decoder import Transformer, TransformerConfig, t5
 from course_lib.models.heads import SequenceClassifier, SpanExtractor, TokenClassifier
 from course_lib.models.pretrained.conversion import PretrainedError
 from course_lib.models.pretrained.folders import CONVERSIONS, load_pretrained, save_pretrained
+from course_lib.using.generation import translate
 from tests.layers.helpers import assert_same, randomized, unchecked
 from tests.models.helpers import CONTEXT, KV, LAYERS, SIZES, B, D, F, H, T, V, converted, lively, random_ids
 
@@ -357,6 +358,19 @@ def test_our_tokenizer_goes_with_the_model_and_its_special_tokens_have_their_rol
         if expected[0, -1] == ends["<|end|>"]:
             break
     assert written.tolist() == expected.tolist()
+
+
+def test_the_targets_of_a_t5_begin_with_its_padding_and_both_write_the_same(tmp_path):
+    tokenizer = BytePairTokenizer.train("a rose is a rose is a rose", 265, special_tokens=["<pad>", "<end>"])
+    pad, end = tokenizer.special_ids.values()
+    ours = ours_of(t5_config(tokenizer.vocab_size, LAYERS, H, D))
+    save_pretrained(tmp_path, ours, tokenizer, pad_token="<pad>", eos_token="<end>")
+    theirs: Any = T5ForConditionalGeneration.from_pretrained(tmp_path)
+    assert theirs.generation_config.decoder_start_token_id == pad
+    source = torch.tensor([[*tokenizer.encode("a rose"), end]])
+    written = theirs.generate(source, max_new_tokens=6, do_sample=False)[0, 1:].tolist()
+    [expected] = translate(ours, source, begin_id=pad, end_id=end, max_tokens=6)
+    assert [i for i in written if i not in (pad, end)] == [i for i in expected if i not in (pad, end)] != []
 
 
 def test_a_folder_is_written_over_and_keeps_what_else_it_holds(tmp_path):
