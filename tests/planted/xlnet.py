@@ -54,7 +54,13 @@ BUGS = [
         "content = x[:, -(len(places.keys) - memory.shape[1]) :]",
         MODEL,
     ),
-    Bug("keys and values are swapped", _M, "        k, v = self._by_heads(", "        v, k = self._by_heads(", MODEL),
+    Bug(
+        "keys and values of the two streams are swapped",
+        _M,
+        "        k, v = self._by_heads(",
+        "        v, k = self._by_heads(",
+        MODEL,
+    ),
     Bug("the memory is at the place of the text", _M, "Places(past + rows_at,", "Places(rows_at,", MODEL),
     Bug(
         "the memory cannot be read",
@@ -101,8 +107,14 @@ BUGS = [
         MODEL,
     ),
     Bug("the segment bias forgets its own b", _M, "both = (q + self.b[:, None, :]) @", "both = q @", MODEL),
-    Bug("padding is read", _M, "        mask = mask & visible\n", "", MODEL),
-    Bug("the final norm is forgotten", _M, "self.dropout(self.norm(x)).split", "self.dropout(x).split", MODEL),
+    Bug("the two streams read padding", _M, "        mask = mask & visible\n", "", MODEL),
+    Bug(
+        "with pre-norm the two streams end without a norm",
+        _M,
+        "self.dropout(self.norm(x)).split",
+        "self.dropout(x).split",
+        MODEL,
+    ),
     Bug(
         "attention's weights have no dropout",
         _M,
@@ -133,7 +145,7 @@ BUGS = [
     ),
     Bug("the ends have no dropout", _M, "        x = self.dropout(x)\n", "", MODEL),
     Bug(
-        "the tied head is a copy",
+        "the tied head of XLNet is a copy",
         _M,
         "self.unembedding.weight = self.embedding.weight",
         "self.unembedding.weight = nn.Parameter(self.embedding.weight.detach().clone())",
