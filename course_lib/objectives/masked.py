@@ -18,6 +18,8 @@ from course_lib.arguments import check_at_least_one, holds_integers, in_error_wo
 from course_lib.data.batches import IGNORE
 from course_lib.objectives.causal import LossSum, loss_sum
 
+PAD, CLS, SEP, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"  # special tokens of an encoder, as BERT named them
+
 
 class MaskedBatch(NamedTuple):
     """``targets`` has the ids that stood at the chosen places, and ``IGNORE`` at all others. ``real``: no padding."""

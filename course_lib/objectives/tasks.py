@@ -5,13 +5,18 @@ Devlin et al. 2019 (BERT), section 3.2 and figure 4, with the heads of ``course_
 Sizes: B sequences, T positions, C classes or labels.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
+from course_lib.data.batches import IGNORE, pad_batch
+from course_lib.data.labels import tags_of, token_offsets, words_of
+from course_lib.data.tokenizers import Tokenizer
 from course_lib.objectives.causal import LossSum, loss_sum
+from course_lib.objectives.masked import CLS, PAD, SEP
 
 
 class LabelledBatch(NamedTuple):
@@ -45,3 +50,76 @@ def span_loss(model: nn.Module, batch: LabelledBatch) -> LossSum:
     """
     logits = model(batch.ids, batch.real, batch.segments)
     return loss_sum(logits.masked_fill(~batch.real[..., None], -torch.inf).mT, batch.labels)
+
+
+def classification_rows(texts: Iterable[str], classes: Sequence[int], tokenizer: Tokenizer) -> LabelledBatch:
+    """``[CLS] text [SEP]``, and the class of each text."""
+    rows = [_row(tokenizer, tokenizer.encode(text)) for text in texts]
+    return _batch(rows, torch.tensor(list(classes)), tokenizer)
+
+
+def tagging_rows(
+    texts: Iterable[str],
+    spans: Iterable[Iterable[tuple[int, int, str]]],
+    tags: Sequence[str],
+    tokenizer: Tokenizer,
+) -> LabelledBatch:
+    """``[CLS] text [SEP]``, and at the first token of each word the number of its tag in ``tags``; else ``IGNORE``.
+
+    ``spans`` are, for each text, what is marked in it: (start, end, label) in characters. Raises ValueError for a label
+    that ``tags`` do not have.
+    """
+    numbers = {tag: number for number, tag in enumerate(tags)}
+    rows, labels = [], []
+    for text, marked in zip(texts, spans, strict=True):
+        ids = tokenizer.encode(text)
+        words = words_of(text, token_offsets(tokenizer, ids))
+        row = [IGNORE] * (len(ids) + 2)
+        for first, tag in zip(words.first_tokens, tags_of(marked, words.places), strict=True):
+            if tag not in numbers:
+                raise ValueError(f"spans need the tag {tag!r}: tags has only {', '.join(map(repr, tags))}")
+            row[1 + first] = numbers[tag]
+        rows.append(_row(tokenizer, ids))
+        labels.append(row)
+    batch = _batch(rows, torch.zeros(len(rows)), tokenizer)
+    full = torch.full(batch.ids.shape, IGNORE)
+    for filled, row in zip(full, labels, strict=True):
+        filled[: len(row)] = torch.tensor(row)
+    return batch._replace(labels=full)
+
+
+def question_rows(
+    questions: Iterable[str], texts: Iterable[str], answers: Iterable[tuple[int, int]], tokenizer: Tokenizer
+) -> LabelledBatch:
+    """``[CLS] question [SEP] text [SEP]``, and the first and last token of the answer, which is ``text[start:end]``.
+
+    Raises ValueError where no tokens hold the answer.
+    """
+    rows, labels = [], []
+    for question, text, (start, end) in zip(questions, texts, answers, strict=True):
+        asked, ids = tokenizer.encode(question), tokenizer.encode(text)
+        offsets = token_offsets(tokenizer, ids)
+        inside = [number for number, (first, last) in enumerate(offsets) if first < end and last > start]
+        if not 0 <= start < end <= len(text) or not inside:
+            raise ValueError(
+                f"answers has ({start}, {end}): it must be a part of its text, which has {len(text)} characters"
+            )
+        rows.append(_row(tokenizer, asked, ids))
+        labels.append([len(asked) + 2 + inside[0], len(asked) + 2 + inside[-1]])
+    return _batch(rows, torch.tensor(labels), tokenizer)
+
+
+def _row(tokenizer: Tokenizer, *texts: list[int]) -> tuple[list[int], list[int]]:
+    """Ids and segments: the texts behind ``[CLS]``, and ``[SEP]`` behind each."""
+    separator = tokenizer.special_ids[SEP]
+    ids, segments = [tokenizer.special_ids[CLS]], [0]
+    for number, text in enumerate(texts):
+        ids += [*text, separator]
+        segments += [number] * (len(text) + 1)
+    return ids, segments
+
+
+def _batch(rows: list[tuple[list[int], list[int]]], labels: Tensor, tokenizer: Tokenizer) -> LabelledBatch:
+    padded = pad_batch((ids for ids, _ in rows), tokenizer.special_ids[PAD])
+    segments = pad_batch((numbers for _, numbers in rows), 0)
+    return LabelledBatch(padded.ids, padded.mask, segments.ids, labels)

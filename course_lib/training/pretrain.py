@@ -35,7 +35,7 @@ from course_lib.models.encoder import BERT, recipe_config
 from course_lib.models.weights import save_with_tokenizer
 from course_lib.objectives.causal import LossSum, packed_loss
 from course_lib.objectives.corruption import Corrupted
-from course_lib.objectives.masked import MaskedBatch, mask_tokens, masked_loss
+from course_lib.objectives.masked import CLS, MASK, PAD, SEP, MaskedBatch, mask_tokens, masked_loss
 from course_lib.runtime import late_bar, seed_everything, set_threads
 from course_lib.training.checkpoints import Checkpoints
 from course_lib.training.distributed import distributed
@@ -44,7 +44,6 @@ from course_lib.training.optimisers import muon_and_adamw
 from course_lib.training.schedules import linear_decay
 
 END = "<|end|>"
-PAD, CLS, SEP, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"  # the names that BERT gave them
 _HELD_OUT = 300  # documents on which the loss is measured
 _FOR_TOKENIZER = 5_000  # documents that the tokenizer learns from; more hardly change it
 
