@@ -21,7 +21,6 @@ BUGS = [
         EVALUATION,
     ),
     Bug("labels are those that are true", _E, "dict.fromkeys([*true, *predicted])", "dict.fromkeys(true)", EVALUATION),
-    Bug("true is what was predicted", _E, "p in labels, t in labels)", "t in labels, p in labels)", EVALUATION),
     Bug(
         "entities need no type",
         _E,
@@ -98,7 +97,7 @@ BUGS = [
         "the two systems get their own draws",
         _E,
         "draws = _draws(len(lists[0]), resamples, seed)",
-        "draws = _draws(len(lists[0]), resamples, seed + len(repr(lists)))",
+        "draws = _draws(len(lists[0]), resamples, seed + (lists is plain[0]))",
         EVALUATION,
     ),
     Bug(
