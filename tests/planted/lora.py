@@ -47,7 +47,13 @@ BUGS = [
     ),
     Bug("A begins much too large", _L, "* base.in_features**-0.5", "* base.in_features**0.5", LORA),
     Bug("A is uniform", _L, "torch.randn(rank,", "torch.rand(rank,", LORA),
-    Bug("a generator of one's own is left unused", _L, "generator=generator, device=device)", "device=device)", LORA),
+    Bug(
+        "A is not drawn from the generator that is given",
+        _L,
+        "generator=generator, device=device)",
+        "device=device)",
+        LORA,
+    ),
     Bug(
         "A is in float32 beside a base of another dtype", _L, "nn.Parameter(a.to(base.weight))", "nn.Parameter(a)", LORA
     ),
@@ -116,7 +122,7 @@ BUGS = [
     Bug("a loaded head is not copied", _L, "            own[name].copy_(tensor)\n", "            pass\n", LORA),
     Bug("a loaded head stays frozen", _L, "parameter.requires_grad_(name in learned)", "pass", LORA),
     Bug("a loaded adapter forgets its alpha", _L, '"alpha": m.alpha,', '"alpha": m.rank,', LORA),
-    Bug("loading uses up random numbers", _L, ", generator=torch.Generator())", ")", LORA),
+    Bug("loading an adapter uses up random numbers", _L, ", generator=torch.Generator())", ")", LORA),
     Bug(
         "the model is frozen before the adapter is refused",
         _L,
