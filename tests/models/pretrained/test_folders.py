@@ -310,10 +310,14 @@ def test_what_was_written_here_transformers_reads_and_so_do_we(tmp_path, make, k
     kind = getattr(transformers, kind) if isinstance(kind, str) else kind
     settings = json.loads((tmp_path / "config.json").read_text())
     assert settings["architectures"] == [kind.__name__]
+    assert settings["dtype"] == "float32"
     theirs, notes = kind.from_pretrained(tmp_path, output_loading_info=True)
     unused = {name for name in notes.pop("unexpected_keys") if "pooler" not in name}  # they have none in three of these
     assert not any(notes.values())
     assert not unused
+    theirs.save_pretrained(tmp_path / "theirs")
+    names, theirs_names = (load_file(folder / "model.safetensors").keys() for folder in (tmp_path, tmp_path / "theirs"))
+    assert {name for name in names if "pooler" not in name} == {name for name in theirs_names if "pooler" not in name}
     assert_same(output(theirs.eval()), output(ours), atol=1e-5)
 
     again: Any = load_pretrained(tmp_path)
