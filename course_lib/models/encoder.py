@@ -57,7 +57,7 @@ class BERTConfig(Config):
 
 def recipe_config(vocabulary: int, context: int, layers: int, heads: int, width: int, **changes: Any) -> BERTConfig:
     """The parts of this course's recipe (see ``Config``): such an encoder learns much faster than the paper's."""
-    recipe = {part.name: part.default for part in fields(Config) if part.name not in _SIZES}
+    recipe: dict[str, Any] = {part.name: part.default for part in fields(Config) if part.name not in _SIZES}
     return BERTConfig(vocabulary, context, layers, heads, width, **(recipe | changes))
 
 

@@ -63,11 +63,11 @@ BUGS = [
         SAID,
     ),
     Bug(
-        "padding is read",
+        "a prediction reads padding",
         _P,
         "for tensor in rows[:3])",
         "for tensor in (rows.ids, torch.ones_like(rows.real), rows.segments))",
         SAID,
     ),
-    Bug("dropout is on", _P, "    with evaluating(model):\n", "    with torch.no_grad():\n", SAID),
+    Bug("a prediction is made with dropout", _P, "    with evaluating(model):\n", "    with torch.no_grad():\n", SAID),
 ]
