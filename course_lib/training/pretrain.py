@@ -105,7 +105,9 @@ class Masked:
     loss = staticmethod(masked_loss)
 
     def model(self, vocabulary: int, length: int, sizes: dict[str, Any]) -> nn.Module:
-        return BERT(recipe_config(vocabulary, length, **sizes))
+        model = BERT(recipe_config(vocabulary, length, **sizes))
+        model.pooler.requires_grad_(False)  # it learns with a task; several processes must know that nothing reaches it
+        return model
 
     def batches(self, texts: Sequence[str], tokenizer: Tokenizer, options: argparse.Namespace) -> Batches:
         rows = LengthBatches(text_rows(texts, tokenizer, options.length), options.batch_size, options.seed, real="mask")

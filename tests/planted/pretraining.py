@@ -7,6 +7,13 @@ VIEW, CURVE = "course_lib/workshop/training_view.py", ("tests/workshop/test_trai
 
 BUGS = [
     Bug(
+        "an encoder cannot train in two processes",
+        PRETRAIN,
+        "model.pooler.requires_grad_(False)",
+        "model.pooler.requires_grad_(True)",
+        COMMAND,
+    ),
+    Bug(
         "an encoder's words are hidden in pieces",
         PRETRAIN,
         "word_ids=begins[rows.ids].cumsum(dim=1)",

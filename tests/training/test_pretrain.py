@@ -1,6 +1,8 @@
 """The command that pretrains: what it writes is what it says, and a training that was interrupted ends the same."""
 
 import math
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -215,3 +217,15 @@ def test_words_are_hidden_whole_and_about_as_many_as_asked_for() -> None:
     share = chosen[rows.mask].float().mean().item()
     assert 0.35 < share < 0.45
     assert words > 500
+
+
+def test_two_processes_train_the_encoder_of_one(tmp_path: Path) -> None:
+    options = ["storyworld_easy", "--objective", "masked", "--steps", "3", *SMALL, "--batch-size", "4"]
+    main([*options, str(tmp_path / "one")])
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, *torchrun, "-m", "course_lib.training.pretrain", *options, str(tmp_path / "two")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    one, two = (read_folder(tmp_path / name / "model")[0]["model.safetensors"] for name in ("one", "two"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=1e-4, rtol=1e-4, msg=name)
