@@ -76,7 +76,7 @@ METHODS = {
     "scratch": Method(2e-3, pretrained=False, longer=1.5),
     "scratch, words hidden": Method(2e-3, pretrained=False, hidden_share=0.15, longer=1.5),
     "frozen": Method(3e-2, frozen=True),
-    "full": Method(1e-3),
+    "full": Method(3e-3),
     "LoRA": Method(5e-3, lora=True),
 }
 
@@ -112,7 +112,7 @@ class Lab:
         torch.manual_seed(seed)
         model = head(copy.deepcopy(self.encoder) if method.pretrained else BERT(self.encoder.config)).train()
         if method.frozen:
-            model.body.requires_grad_(False)  # type: ignore[union-attr]
+            model.body.requires_grad_(False)
         if method.lora:
             add_lora(model, rank=8, alpha=16, targets=("qkv", "out", "up", "down"), also=("classifier",))
         batches: Any = LengthBatches(rows, batch_size, seed)

@@ -119,7 +119,7 @@ class Masked:
         return _total(masked_loss, model, (hide_words(tokenizer, PaddedBatch(*rows), generator) for rows in parts))
 
 
-OBJECTIVES = {"causal": Causal(), "masked": Masked()}
+OBJECTIVES: dict[str, Causal | Masked] = {"causal": Causal(), "masked": Masked()}
 
 
 def text_rows(texts: Sequence[str], tokenizer: Tokenizer, length: int) -> PaddedBatch:
@@ -161,7 +161,7 @@ def pretrain(options: argparse.Namespace) -> dict[str, Any]:
     """Train as the options say, write the model to ``options.folder``, and return the facts written with it."""
     seed_everything(options.seed)
     texts = texts_of(options.corpus, options.documents, options.seed)
-    objective: Causal | Masked = OBJECTIVES[options.objective]
+    objective = OBJECTIVES[options.objective]
     specials = objective.specials
     tokenizer = BytePairTokenizer.train(texts.training[:_FOR_TOKENIZER], options.vocabulary, special_tokens=specials)
     batches = objective.batches(texts.training, tokenizer, options)

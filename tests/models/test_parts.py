@@ -136,7 +136,7 @@ def test_a_feed_forward_by_name_is_two_matrices_and_hugging_faces_activation(nam
 
 @pytest.mark.parametrize(("name", "theirs"), [("swiglu", "silu"), ("geglu-tanh", "gelu_new")])
 def test_a_gate_by_name_has_hugging_faces_activation(name, theirs):
-    part = randomized(FEEDFORWARDS[name](GPTConfig(**SIZES)))
+    part: Any = randomized(FEEDFORWARDS[name](GPTConfig(**SIZES)))
     x = randn(B, T, D)
     gate, value = part.up(x).chunk(2, dim=-1)
     assert_same(part(x), part.down(ACT2FN[theirs](gate) * value))

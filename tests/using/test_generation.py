@@ -411,13 +411,15 @@ def test_many_tokens_are_written_by_columns_and_afterwards_the_weights_lie_as_be
         if fails:
             raise RuntimeError("as it happens")
 
-    wide = model.blocks[0].attention.qkv
+    first_block: Any = model.blocks[0]
+    wide = first_block.attention.qkv
     wide.register_forward_hook(look)
-    for options, expected in (
+    cases: tuple[tuple[dict[str, Any], bool], ...] = (
         ({"max_tokens": 32}, True),
         ({"max_tokens": 31}, False),
         ({"max_tokens": 32, "cache": False}, False),
-    ):
+    )
+    for options, expected in cases:
         by_columns.clear()
         ids = written(model, temperature=GREEDY, **options)
         assert set(by_columns) == {expected}
