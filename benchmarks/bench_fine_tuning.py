@@ -18,7 +18,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -67,7 +67,7 @@ class Method:
     lr: float
     pretrained: bool = True
     frozen: bool = False
-    lora: bool = False
+    lora: int = 0  # its rank
     hidden_share: float = 0.0
     longer: float = 1.0
 
@@ -77,7 +77,7 @@ METHODS = {
     "scratch, words hidden": Method(2e-3, pretrained=False, hidden_share=0.15, longer=1.5),
     "frozen": Method(3e-2, frozen=True),
     "full": Method(3e-3),
-    "LoRA": Method(5e-3, lora=True),
+    "LoRA": Method(5e-3, lora=8),
 }
 
 
@@ -114,7 +114,7 @@ class Lab:
         if method.frozen:
             model.body.requires_grad_(False)
         if method.lora:
-            add_lora(model, rank=8, alpha=16, targets=("qkv", "out", "up", "down"), also=("classifier",))
+            add_lora(model, rank=method.lora, alpha=16, targets=("qkv", "out", "up", "down"), also=("classifier",))
         batches: Any = LengthBatches(rows, batch_size, seed)
         if method.hidden_share:
             hide = partial(words_hidden, special_ids=self.tokenizer.special_ids, share=method.hidden_share)
@@ -249,9 +249,12 @@ def answering(lab: Lab, seeds: int, sizes: tuple[int, ...] = (2000,)) -> Iterato
     answers = [[q.answer] for _, q in fresh]
     for seed in range(seeds):
         for size in sizes:
-            for name in ("scratch", "full"):
+            for name, method in {
+                "LoRA": replace(METHODS["LoRA"], lora=16, longer=1.5),
+                "scratch": METHODS["scratch"],
+            }.items():
                 model = lab.fine_tuned(
-                    METHODS[name],
+                    method,
                     SpanExtractor,
                     rows_of(pool[:size]),
                     span_loss,
