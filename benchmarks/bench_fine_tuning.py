@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from course_lib.data.batches import LengthBatches
-from course_lib.data.labels import spans_of, tags_of, token_offsets, words_of
+from course_lib.data.labels import spans_of, tags_of, token_offsets, words_in
 from course_lib.data.storyworld import Sentence, Story, Storyworld
 from course_lib.data.storyworld.checks import unseen_sentences
 from course_lib.data.storyworld.questions import Question, questions
@@ -150,7 +150,7 @@ def only(texts: list[str], tags: list[list[str]], tokenizer: Tokenizer, kept_tex
     """The tags without the entities that have another text, in small letters, than these."""
     kept = []
     for text, row in zip(texts, tags, strict=True):
-        places = words_of(text, token_offsets(tokenizer, tokenizer.encode(text))).places
+        places = words_in(text, token_offsets(tokenizer, tokenizer.encode(text))).places
         spans = [span for span in spans_of(row, places) if text[span.start : span.end].lower() in kept_texts]
         kept.append(tags_of(spans, places))
     return kept

@@ -44,7 +44,7 @@ class Words(NamedTuple):
     first_tokens: list[int]
 
 
-def words_of(text: str, offsets: Sequence[tuple[int, int]]) -> Words:
+def words_in(text: str, offsets: Sequence[tuple[int, int]]) -> Words:
     """Letters and digits that stand together are a word, and so is each other token, as a full stop.
 
     A name that a tokenizer cuts into pieces is one word, and has one label: that of its first token.

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from course_lib.data.batches import IGNORE, pad_batch
-from course_lib.data.labels import tags_of, token_offsets, words_of
+from course_lib.data.labels import tags_of, token_offsets, words_in
 from course_lib.data.tokenizers import Tokenizer
 from course_lib.objectives.causal import LossSum, loss_sum
 from course_lib.objectives.masked import CLS, PAD, SEP
@@ -73,7 +73,7 @@ def tagging_rows(
     rows, labels = [], []
     for text, marked in zip(texts, spans, strict=True):
         ids = tokenizer.encode(text)
-        words = words_of(text, token_offsets(tokenizer, ids))
+        words = words_in(text, token_offsets(tokenizer, ids))
         row = [IGNORE] * (len(ids) + 2)
         for first, tag in zip(words.first_tokens, tags_of(marked, words.places), strict=True):
             if tag not in numbers:

@@ -339,7 +339,7 @@ def _exponential(sums: Sums) -> Scores:
 
 
 @scored_by(_exponential)
-def perplexity_of(nats: Sequence[float], targets: Sequence[int]) -> Counts:
+def corpus_perplexity(nats: Sequence[float], targets: Sequence[int]) -> Counts:
     """exp(nats per target) of summed losses and numbers of targets, as ``nats_of`` gives them: to be bootstrapped."""
     if not all(targets):
         raise ValueError(f"targets[{[*targets].index(0)}] is 0: leave out texts in which there is nothing to predict")
@@ -352,7 +352,7 @@ def perplexity(model: nn.Module, batches: Iterable[tuple[Tensor, ...]], loss: Lo
     ``batches`` come to an end; ``loss`` is one of the training loop, as ``causal_loss``. Two models can be compared
     only where they have the same tokens.
     """
-    return perplexity_of(*nats_of(model, batches, loss))
+    return corpus_perplexity(*nats_of(model, batches, loss))
 
 
 @torch.no_grad()

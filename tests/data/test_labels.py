@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from course_lib.data.labels import Span, spans_of, tags_of, token_offsets, words_of
+from course_lib.data.labels import Span, spans_of, tags_of, token_offsets, words_in
 from course_lib.data.storyworld import Storyworld
 from course_lib.data.tokenizers import BytePairTokenizer, CharacterTokenizer
 
@@ -43,7 +43,7 @@ def test_for_a_tokenizer_of_characters_each_token_is_its_character(text):
 @pytest.mark.parametrize("story", STORIES[:4], ids=range(4))
 def test_words_are_those_that_a_pattern_finds_however_the_text_is_cut(tokenizer, story):
     offsets = token_offsets(tokenizer, tokenizer.encode(story.en))
-    words = words_of(story.en, offsets)
+    words = words_in(story.en, offsets)
     runs = [match.span() for match in re.finditer(r"[A-Za-z0-9]+", story.en)]
     letters = [place for place in words.places if story.en[place[0]].isalnum()]
     assert letters == runs
@@ -53,7 +53,7 @@ def test_words_are_those_that_a_pattern_finds_however_the_text_is_cut(tokenizer,
 def test_a_word_in_pieces_by_hand():
     tokenizer = TOKENIZERS[256]  # a token for each byte
     text = "Zoé's, ok"
-    words = words_of(text, token_offsets(tokenizer, tokenizer.encode(text)))
+    words = words_in(text, token_offsets(tokenizer, tokenizer.encode(text)))
     assert [text[start:end] for start, end in words.places] == ["Zoé", "'", "s", ",", "ok"]
     assert words.first_tokens == [0, 4, 5, 6, 8]
 
@@ -61,7 +61,7 @@ def test_a_word_in_pieces_by_hand():
 @pytest.mark.parametrize("story", STORIES, ids=range(8))
 def test_what_is_marked_comes_back_from_the_tags(story):
     tokenizer = TOKENIZERS[300]
-    words = words_of(story.en, token_offsets(tokenizer, tokenizer.encode(story.en)))
+    words = words_in(story.en, token_offsets(tokenizer, tokenizer.encode(story.en)))
     marked = [Span(*entity[:3]) for entity in story.entities()]
     tags = tags_of(marked, words.places)
     assert spans_of(tags, words.places) == marked

@@ -198,10 +198,14 @@ def test_an_exercise_points_to_a_section_of_its_chapter(number: str) -> None:
         assert exercise.section in sections, f"{exercise.name}: chapter {number} has no section {exercise.section}"
 
 
-def test_each_chapter_has_exercises_and_no_name_is_used_twice() -> None:
+WITHOUT_EXERCISES = ["06", "07", "08"]  # not written yet
+
+
+def test_each_other_chapter_has_exercises_and_no_name_is_used_twice() -> None:
     names = [exercise.name for number in CHAPTERS for exercise in catalogue.exercises_of(number)]
     assert len(set(names)) == len(names)
-    assert sorted({path.name[:2] for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}) == CHAPTERS
+    chapters = sorted({path.name[:2] for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")})
+    assert chapters == sorted([*CHAPTERS, *WITHOUT_EXERCISES])
 
 
 # --- other languages -------------------------------------------------------------------------------------------------

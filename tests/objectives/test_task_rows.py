@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from course_lib.data.batches import IGNORE
-from course_lib.data.labels import spans_of, token_offsets, words_of
+from course_lib.data.labels import spans_of, token_offsets, words_in
 from course_lib.data.storyworld import Storyworld
 from course_lib.data.storyworld.questions import questions
 from course_lib.data.tokenizers import BytePairTokenizer
@@ -43,7 +43,7 @@ def test_each_word_has_one_label_at_its_first_token_and_they_give_back_what_is_m
     for story, labels, real, spans in zip(STORIES, batch.labels, batch.real, marked, strict=True):
         assert labels[0] == IGNORE
         assert (labels[int(real.sum()) - 1 :] == IGNORE).all()
-        words = words_of(story.en, token_offsets(TOKENIZER, TOKENIZER.encode(story.en)))
+        words = words_in(story.en, token_offsets(TOKENIZER, TOKENIZER.encode(story.en)))
         assert (labels != IGNORE).nonzero().flatten().tolist() == [1 + first for first in words.first_tokens]
         tags = [TAGS[number] for number in labels[labels != IGNORE].tolist()]
         assert spans_of(tags, words.places) == spans

@@ -176,8 +176,8 @@ BUGS = [
     Bug(
         "the norm behind the decoder is forgotten",
         _E,
-        "self.unembedding(self.decoder_norm(x))",
-        "self.unembedding(x)",
+        "self.unembedding(self.decoder_norm(x) * self",
+        "self.unembedding(x * self",
         ENCODER_DECODER,
     ),
     Bug(
@@ -226,8 +226,8 @@ BUGS = [
     Bug(
         "GELU by tanh is the exact one",
         _P,
-        "FeedForward(c.width, c.hidden_width, gelu_tanh,",
-        "FeedForward(c.width, c.hidden_width, F.gelu,",
+        '"gelu-tanh": lambda c: FeedForward(c.width, c.hidden_width, gelu_tanh,',
+        '"gelu-tanh": lambda c: FeedForward(c.width, c.hidden_width, F.gelu,',
         PARTS,
     ),
     Bug(
@@ -248,8 +248,8 @@ BUGS = [
     Bug(
         "heads need not fit the width",
         _P,
-        "        if self.width % self.heads:\n",
-        "        if self.width < self.heads:\n",
+        "self.key_width is None and self.width % self.heads:",
+        "self.key_width is None and self.width < self.heads:",
         PARTS,
     ),
     Bug(

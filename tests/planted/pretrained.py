@@ -50,7 +50,7 @@ BUGS = [
     ),
     Bug("a loaded model goes on dropping", _F, "    return model.eval()\n", "    return model\n", FOLDERS),
     Bug(
-        "loading uses up random numbers",
+        "loading a folder of theirs uses up random numbers",
         _F,
         "with torch.random.fork_rng(devices=[]):",
         "with torch.no_grad():",
@@ -122,8 +122,8 @@ BUGS = [
     Bug(
         "the matrices of GPT-2 are not turned",
         _G,
-        "((transposed, matrices), (same, norms))",
-        "((same, matrices), (same, norms))",
+        "((transposed, matrices), (renamed, norms))",
+        "((renamed, matrices), (renamed, norms))",
         FOLDERS,
     ),
     Bug(

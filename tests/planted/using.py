@@ -98,8 +98,8 @@ BUGS = [
     Bug(
         "what is written cannot be trained on",
         _G,
-        "    with evaluating(model):\n        return torch.cat(",
-        "    with evaluating(model), torch.inference_mode():\n        return torch.cat(",
+        "    with evaluating(model), _stored",
+        "    with evaluating(model), torch.inference_mode(), _stored",
         GENERATION,
     ),
     Bug(

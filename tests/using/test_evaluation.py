@@ -23,6 +23,7 @@ from course_lib.using.evaluation import (
     answer_f1,
     bleu,
     bootstrap,
+    corpus_perplexity,
     entity_f1,
     exact_match,
     macro_f1,
@@ -31,7 +32,6 @@ from course_lib.using.evaluation import (
     normalised_answer,
     paired_bootstrap,
     perplexity,
-    perplexity_of,
     scored_by,
     squad_scores,
 )
@@ -259,7 +259,7 @@ def test_a_model_that_knows_nothing_chooses_among_all():
     nats, targets = nats_of(gpt(), batches(), blind)
     assert targets == [12, 2, 6]
     assert nats == pytest.approx([math.log(V) * n for n in targets])
-    assert perplexity_of([1e4], [1]) == math.inf
+    assert corpus_perplexity([1e4], [1]) == math.inf
 
 
 def test_the_loss_gets_the_batch_as_it_is_on_the_device_of_the_model():
@@ -291,7 +291,7 @@ FAST: dict[str, tuple[Metric, Callable[[int], tuple[Any, Any]], dict[str, Any]]]
     "exact_match": (exact_match, answered, {}),
     "answer_f1": (answer_f1, answered, {}),
     "bleu": (bleu, texts, {"language": "zh"}),
-    "perplexity_of": (perplexity_of, lambda seed: ([3.0, 2.5, 7.0, 1.0], [2, 1, 4, 3]), {}),
+    "corpus_perplexity": (corpus_perplexity, lambda seed: ([3.0, 2.5, 7.0, 1.0], [2, 1, 4, 3]), {}),
 }
 
 
@@ -484,7 +484,7 @@ PERSON = [["B-PER", "I-PER"], ["O"]]
             "answers[1] is []: it must be a list of right answers",
         ),
         (
-            lambda: perplexity_of([1.0, 2.0], [3, 0]),
+            lambda: corpus_perplexity([1.0, 2.0], [3, 0]),
             ValueError,
             "targets[1] is 0: leave out texts in which there is no",
         ),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from course_lib.data.batches import IGNORE
-from course_lib.data.labels import token_offsets, words_of
+from course_lib.data.labels import token_offsets, words_in
 from course_lib.data.storyworld import Storyworld
 from course_lib.data.tokenizers import BytePairTokenizer
 from course_lib.models.encoder import BERT, BERTConfig
@@ -56,7 +56,7 @@ def test_tags_are_those_of_each_row_alone_one_for_each_word():
     for text, row, tags in zip(TEXTS, each(batch), said, strict=True):
         numbers = alone(model, row).argmax(dim=1)
         assert tags == [TAGS[n] for n in numbers[row.labels[: len(numbers)] != IGNORE].tolist()]
-        assert len(tags) == len(words_of(text, token_offsets(TOKENIZER, TOKENIZER.encode(text))).places)
+        assert len(tags) == len(words_in(text, token_offsets(TOKENIZER, TOKENIZER.encode(text))).places)
     real_labels = [row.labels[row.labels != IGNORE].tolist() for row in each(batch)]
     assert [[TAGS.index(tag) for tag in tags] for tags in true_tags(batch, TAGS)] == real_labels
     assert (logits_of(model, batch)[~batch.real] == 0).all()

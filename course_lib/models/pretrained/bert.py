@@ -14,8 +14,8 @@ from course_lib.models.pretrained.conversion import (
     Settings,
     Tensors,
     refuse_unless,
+    renamed,
     required,
-    same,
     stacked,
 )
 
@@ -66,9 +66,9 @@ def _config_to(c: BERTConfig) -> Settings:
 
 def _table(c: BERTConfig) -> list[Entry]:
     entries = [
-        same("embedding.weight", _EMBEDDING),
-        same("segment_embedding.weight", "bert.embeddings.token_type_embeddings.weight"),
-        same("positions.table.weight", "bert.embeddings.position_embeddings.weight"),
+        renamed("embedding.weight", _EMBEDDING),
+        renamed("segment_embedding.weight", "bert.embeddings.token_type_embeddings.weight"),
+        renamed("positions.table.weight", "bert.embeddings.position_embeddings.weight"),
     ]
     names = {"embedding_norm": "bert.embeddings.LayerNorm", "pooler": "bert.pooler.dense"}
     for i in range(c.layers):
@@ -86,13 +86,13 @@ def _table(c: BERTConfig) -> list[Entry]:
     if c.masked_head:
         names |= {"transform.0": _HEAD + "transform.dense", "transform.2": _HEAD + "transform.LayerNorm"}
         if c.tied:
-            entries.append(same("unembedding.bias", _HEAD + "bias"))
+            entries.append(renamed("unembedding.bias", _HEAD + "bias"))
         else:  # transformers then has two biases, and reads the first
             biases = (_HEAD + "decoder.bias", _HEAD + "bias")
             entries.append(Entry("unembedding.bias", biases, lambda pair: pair[0], lambda bias: [bias, bias.clone()]))
-            entries.append(same("unembedding.weight", _HEAD + "decoder.weight"))
+            entries.append(renamed("unembedding.weight", _HEAD + "decoder.weight"))
     return entries + [
-        same(f"{ours}.{end}", f"{theirs}.{end}") for ours, theirs in names.items() for end in ("weight", "bias")
+        renamed(f"{ours}.{end}", f"{theirs}.{end}") for ours, theirs in names.items() for end in ("weight", "bias")
     ]
 
 

@@ -30,7 +30,7 @@ class Entry(NamedTuple):
     split: Callable[[Tensor], list[Tensor]]
 
 
-def same(ours: str, theirs: str) -> Entry:
+def renamed(ours: str, theirs: str) -> Entry:
     return Entry(ours, (theirs,), lambda tensors: tensors[0], lambda tensor: [tensor])
 
 

@@ -32,7 +32,7 @@ from course_lib.models.pretrained.conversion import (
     PretrainedError,
     Settings,
     Tensors,
-    same,
+    renamed,
 )
 from course_lib.models.pretrained.gpt2 import GPT2
 from course_lib.models.pretrained.llama import LLAMA
@@ -121,7 +121,7 @@ def _entries(conversion: Conversion, head: Head | None, config: Config) -> list[
     if head is None:
         return conversion.table(config)
     body = [entry._replace(ours=f"body.{entry.ours}") for entry in conversion.table(conversion.bare(config))]
-    return body + [same(f"classifier.{end}", f"{head.theirs}.{end}") for end in ("weight", "bias")]
+    return body + [renamed(f"classifier.{end}", f"{head.theirs}.{end}") for end in ("weight", "bias")]
 
 
 def _theirs(model: nn.Module, entries: list[Entry]) -> Tensors:

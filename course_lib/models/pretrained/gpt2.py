@@ -11,8 +11,8 @@ from course_lib.models.pretrained.conversion import (
     Tensors,
     activation,
     refuse_unless,
+    renamed,
     required,
-    same,
     transposed,
 )
 
@@ -57,13 +57,13 @@ def _config_to(c: GPTConfig) -> Settings:
 
 def _table(c: GPTConfig) -> list[Entry]:
     entries = [
-        same("embedding.weight", "transformer.wte.weight"),
-        same("positions.table.weight", "transformer.wpe.weight"),
-        same("norm.weight", "transformer.ln_f.weight"),
-        same("norm.bias", "transformer.ln_f.bias"),
+        renamed("embedding.weight", "transformer.wte.weight"),
+        renamed("positions.table.weight", "transformer.wpe.weight"),
+        renamed("norm.weight", "transformer.ln_f.weight"),
+        renamed("norm.bias", "transformer.ln_f.bias"),
     ]
     if not c.tied:
-        entries.append(same("unembedding.weight", "lm_head.weight"))
+        entries.append(renamed("unembedding.weight", "lm_head.weight"))
     matrices = {
         "attention.qkv": "attn.c_attn",
         "attention.out": "attn.c_proj",
@@ -72,10 +72,10 @@ def _table(c: GPTConfig) -> list[Entry]:
     }
     norms = {"attention_norm": "ln_1", "feedforward_norm": "ln_2"}
     for i in range(c.layers):
-        for kind, names in ((transposed, matrices), (same, norms)):
+        for kind, names in ((transposed, matrices), (renamed, norms)):
             for ours, theirs in names.items():
                 entries.append(kind(f"blocks.{i}.{ours}.weight", f"transformer.h.{i}.{theirs}.weight"))
-                entries.append(same(f"blocks.{i}.{ours}.bias", f"transformer.h.{i}.{theirs}.bias"))
+                entries.append(renamed(f"blocks.{i}.{ours}.bias", f"transformer.h.{i}.{theirs}.bias"))
     return entries
 
 

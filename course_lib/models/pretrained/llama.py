@@ -10,8 +10,8 @@ from course_lib.models.pretrained.conversion import (
     Settings,
     Tensors,
     refuse_unless,
+    renamed,
     required,
-    same,
     stacked,
 )
 
@@ -75,22 +75,22 @@ def _config_to(c: GPTConfig) -> Settings:
 
 
 def _table(c: GPTConfig) -> list[Entry]:
-    entries = [same("embedding.weight", "model.embed_tokens.weight"), same("norm.weight", "model.norm.weight")]
+    entries = [renamed("embedding.weight", "model.embed_tokens.weight"), renamed("norm.weight", "model.norm.weight")]
     if not c.tied:
-        entries.append(same("unembedding.weight", "lm_head.weight"))
+        entries.append(renamed("unembedding.weight", "lm_head.weight"))
     q, kv = c.heads * c.head_width, (c.kv_heads or c.heads) * c.head_width
     for i in range(c.layers):
         ours, theirs = f"blocks.{i}.", f"model.layers.{i}."
-        entries.append(same(ours + "attention_norm.weight", theirs + "input_layernorm.weight"))
-        entries.append(same(ours + "feedforward_norm.weight", theirs + "post_attention_layernorm.weight"))
+        entries.append(renamed(ours + "attention_norm.weight", theirs + "input_layernorm.weight"))
+        entries.append(renamed(ours + "feedforward_norm.weight", theirs + "post_attention_layernorm.weight"))
         for end in (".weight", ".bias") if c.bias else (".weight",):
             rows = {"q": q, "k": kv, "v": kv}
             attention = {f"{theirs}self_attn.{part}_proj{end}": size for part, size in rows.items()}
             gates = {f"{theirs}mlp.{part}_proj{end}": c.hidden_width for part in ("gate", "up")}
             entries.append(stacked(f"{ours}attention.qkv{end}", attention))
-            entries.append(same(f"{ours}attention.out{end}", f"{theirs}self_attn.o_proj{end}"))
+            entries.append(renamed(f"{ours}attention.out{end}", f"{theirs}self_attn.o_proj{end}"))
             entries.append(stacked(f"{ours}feedforward.up{end}", gates))
-            entries.append(same(f"{ours}feedforward.down{end}", f"{theirs}mlp.down_proj{end}"))
+            entries.append(renamed(f"{ours}feedforward.down{end}", f"{theirs}mlp.down_proj{end}"))
     return entries
 
 

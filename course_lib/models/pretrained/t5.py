@@ -10,8 +10,8 @@ from course_lib.models.pretrained.conversion import (
     Settings,
     Tensors,
     refuse_unless,
+    renamed,
     required,
-    same,
     stacked,
 )
 
@@ -73,28 +73,28 @@ def _config_to(c: TransformerConfig) -> Settings:
 
 
 def _table(c: TransformerConfig) -> list[Entry]:
-    entries = [same("embedding.weight", "shared.weight")]
+    entries = [renamed("embedding.weight", "shared.weight")]
     if not c.tied:
-        entries.append(same("unembedding.weight", "lm_head.weight"))
+        entries.append(renamed("unembedding.weight", "lm_head.weight"))
     rows = c.heads * c.head_width
     for half, side, parts in (("encoder", "source", ("attention",)), ("decoder", "target", ("attention", "cross"))):
         buckets = f"{half}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-        entries.append(same(f"{side}_positions.table.weight", buckets))
-        entries.append(same(f"{half}_norm.weight", f"{half}.final_layer_norm.weight"))
+        entries.append(renamed(f"{side}_positions.table.weight", buckets))
+        entries.append(renamed(f"{half}_norm.weight", f"{half}.final_layer_norm.weight"))
         for i in range(c.layers):
             ours, theirs = f"{half}.{i}.", f"{half}.block.{i}.layer."
             for place, part in enumerate(parts):
                 name = f"{theirs}{place}.{'EncDec' if part == 'cross' else 'Self'}Attention."
-                entries.append(same(f"{ours}{part}_norm.weight", f"{theirs}{place}.layer_norm.weight"))
+                entries.append(renamed(f"{ours}{part}_norm.weight", f"{theirs}{place}.layer_norm.weight"))
                 matrices = {f"{name}{matrix}.weight": rows for matrix in "qkv"}
                 entries.append(stacked(f"{ours}{part}.qkv.weight", matrices))
-                entries.append(same(f"{ours}{part}.out.weight", f"{name}o.weight"))
+                entries.append(renamed(f"{ours}{part}.out.weight", f"{name}o.weight"))
             last = f"{theirs}{len(parts)}."
             gated = c.feedforward == "geglu-tanh"
             ups = [f"{last}DenseReluDense.{matrix}.weight" for matrix in (("wi_0", "wi_1") if gated else ("wi",))]
-            entries.append(same(f"{ours}feedforward_norm.weight", f"{last}layer_norm.weight"))
+            entries.append(renamed(f"{ours}feedforward_norm.weight", f"{last}layer_norm.weight"))
             entries.append(stacked(f"{ours}feedforward.up.weight", dict.fromkeys(ups, c.hidden_width)))
-            entries.append(same(f"{ours}feedforward.down.weight", f"{last}DenseReluDense.wo.weight"))
+            entries.append(renamed(f"{ours}feedforward.down.weight", f"{last}DenseReluDense.wo.weight"))
     return entries
 
 

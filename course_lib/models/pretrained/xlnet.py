@@ -15,8 +15,8 @@ from course_lib.models.pretrained.conversion import (
     Tensors,
     activation,
     refuse_unless,
+    renamed,
     required,
-    same,
 )
 
 
@@ -70,12 +70,12 @@ def _config_to(c: XLNetConfig) -> Settings:
 
 def _table(c: XLNetConfig) -> list[Entry]:
     entries = [
-        same("embedding.weight", "transformer.word_embedding.weight"),
+        renamed("embedding.weight", "transformer.word_embedding.weight"),
         Entry("query_start", ("transformer.mask_emb",), lambda t: t[0].flatten(), lambda t: [t[None, None]]),
-        same("unembedding.bias", "lm_loss.bias"),
+        renamed("unembedding.bias", "lm_loss.bias"),
     ]
     if not c.tied:
-        entries.append(same("unembedding.weight", "lm_loss.weight"))
+        entries.append(renamed("unembedding.weight", "lm_loss.weight"))
     names = {
         "attention.positions.u": "rel_attn.r_w_bias",
         "attention.positions.v": "rel_attn.r_r_bias",
@@ -91,7 +91,7 @@ def _table(c: XLNetConfig) -> list[Entry]:
     names |= {f"{ours}.{end}": f"{theirs}.{end}" for ours, theirs in parts.items() for end in ("weight", "bias")}
     for i in range(c.layers):
         ours, theirs = f"blocks.{i}.", f"transformer.layer.{i}."
-        entries += [same(ours + a, theirs + b) for a, b in names.items()]
+        entries += [renamed(ours + a, theirs + b) for a, b in names.items()]
         entries += [
             _by_heads(c, ours + "attention.query.weight", theirs + "rel_attn.q"),
             _by_heads(c, ours + "attention.key_value.weight", theirs + "rel_attn.k", theirs + "rel_attn.v"),
