@@ -55,7 +55,7 @@ from course_lib.using.prediction import predicted_answers, predicted_tags, true_
 
 RESULTS = Path(__file__).with_name("fine_tuning.json")
 TAGS = ["O", *(f"{edge}-{label}" for label in ENTITY_LABELS for edge in "BI")]
-SIZES = (30, 100, 300, 1000)
+SIZES, QUESTIONS = (30, 100, 300, 1000), 2000
 
 
 @dataclass(frozen=True)
@@ -202,43 +202,24 @@ def asked(world: Storyworld, split: Any, seed: int, number: int) -> list[tuple[S
     return list(islice(every, number))
 
 
-def answering(lab: Lab, seeds: int, sizes: tuple[int, ...] = (2000,)) -> Iterator[dict[str, Any]]:
+def answering(lab: Lab, seeds: int) -> Iterator[dict[str, Any]]:
     world = Storyworld("full")
-    pool, fresh = asked(world, "train", 1, max(sizes)), asked(world, "test", 2, 400)
+    learned, fresh = asked(world, "train", 1, QUESTIONS), asked(world, "test", 2, 400)
 
     def rows_of(some: list[tuple[Story, Question]]) -> LabelledBatch:
         texts, spans = [story.en for story, _ in some], [(q.start, q.end) for _, q in some]
         return question_rows([q.text for _, q in some], texts, spans, lab.tokenizer)
 
-    test = rows_of(fresh)
+    rows, test = rows_of(learned), rows_of(fresh)
     answers = [[q.answer] for _, q in fresh]
+    methods = {"LoRA": replace(METHODS["LoRA"], lora=16, longer=1.5), "scratch": METHODS["scratch"]}
     for seed in range(seeds):
-        for size in sizes:
-            for name, method in {
-                "LoRA": replace(METHODS["LoRA"], lora=16, longer=1.5),
-                "scratch": METHODS["scratch"],
-            }.items():
-                model = lab.fine_tuned(
-                    method,
-                    SpanExtractor,
-                    rows_of(pool[:size]),
-                    span_loss,
-                    steps=500,
-                    batch_size=16,
-                    seed=seed,
-                )
-                places = predicted_answers(model, test).tolist()
-                said = [
-                    lab.tokenizer.decode(ids[first : last + 1])
-                    for ids, (first, last) in zip(test.ids.tolist(), places, strict=True)
-                ]
-                yield {
-                    "method": name,
-                    "labels": size,
-                    "seed": seed,
-                    "exact match": exact_match(said, answers),
-                    "f1": answer_f1(said, answers),
-                }
+        for name, method in methods.items():
+            model = lab.fine_tuned(method, SpanExtractor, rows, span_loss, steps=500, batch_size=16, seed=seed)
+            places = zip(test.ids.tolist(), predicted_answers(model, test).tolist(), strict=True)
+            said = [lab.tokenizer.decode(ids[first : last + 1]) for ids, (first, last) in places]
+            scores = {"exact match": exact_match(said, answers), "f1": answer_f1(said, answers)}
+            yield {"method": name, "labels": QUESTIONS, "seed": seed, **scores}
 
 
 TASKS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {"tagging": tagging, "questions": answering}

@@ -16,11 +16,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from course_lib.arguments import check_at_least_one, holds_integers, in_error_words
-from course_lib.layers.attention import MultiHeadAttention, mask_by_heads
+from course_lib.layers.attention import mask_by_heads
 from course_lib.layers.cache import KeyValueCache
 from course_lib.layers.masks import causal_mask, sliding_window_mask
-from course_lib.layers.norms import RMSNorm
-from course_lib.models.parts import BLOCKS, FEEDFORWARDS, NORMS, POSITIONS, Config
+from course_lib.models.parts import NORMS, POSITIONS, Config, block_of
 
 
 @dataclass(frozen=True)
@@ -80,24 +79,7 @@ class GPT(nn.Module):
         self.embedding = nn.Embedding(c.vocabulary, c.width)
         self.positions = POSITIONS[c.positions](c, True)  # one scheme, shared by all layers
         self.dropout = nn.Dropout(c.dropout)
-        self.blocks = nn.ModuleList(
-            BLOCKS[c.block](
-                MultiHeadAttention(
-                    c.width,
-                    c.heads,
-                    kv_heads=c.kv_heads,
-                    head_width=c.head_width,
-                    positions=self.positions,
-                    qk_norm=RMSNorm(c.head_width, eps=c.norm_eps, scale=False) if c.qk_norm else None,
-                    bias=c.bias,
-                    dropout=c.dropout,
-                ),
-                FEEDFORWARDS[c.feedforward](c),
-                lambda: NORMS[c.norm](c),
-                dropout=c.dropout,
-            )
-            for _ in range(c.layers)
-        )
+        self.blocks = nn.ModuleList(block_of(c, self.positions, kv_heads=c.kv_heads) for _ in range(c.layers))
         self.norm = NORMS[c.norm](c) if c.block == "pre" else nn.Identity()
         self.unembedding = nn.Linear(c.width, c.vocabulary, bias=False)
         initialise(self, c.layers, zero_outputs=c.zero_init)

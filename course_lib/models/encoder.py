@@ -15,17 +15,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from course_lib.arguments import check_at_least_one
-from course_lib.layers.attention import MultiHeadAttention
 from course_lib.layers.masks import padding_mask
-from course_lib.layers.norms import RMSNorm
 from course_lib.models.decoder import check_ids, initialise, soft_capped
-from course_lib.models.parts import BLOCKS, FEEDFORWARDS, NORMS, POSITIONS, Config
+from course_lib.models.parts import NORMS, POSITIONS, ClassicConfig, Config, block_of
 
 _SIZES = {"vocabulary", "context", "layers", "heads", "width", "hidden"}
 
 
 @dataclass(frozen=True)
-class BERTConfig(Config):
+class BERTConfig(ClassicConfig):
     """``Config`` with the base model of the paper (section 3) as default, and two things of its own.
 
     ``segments``: how many texts a row may hold, side by side. ``masked_head`` is False for a body alone: it has no
@@ -37,15 +35,7 @@ class BERTConfig(Config):
     heads: int = 12
     width: int = 768
     positions: str = "learned"
-    norm: str = "layer"
     feedforward: str = "gelu"
-    block: str = "post"
-    qk_norm: bool = False
-    bias: bool = True
-    tied: bool = True
-    zero_init: bool = False
-    logit_cap: float | None = None
-    dropout: float = 0.1
     norm_eps: float = 1e-12
     segments: int = 2
     masked_head: bool = True
@@ -79,23 +69,7 @@ class BERT(nn.Module):
         self.positions = POSITIONS[c.positions](c, False)
         self.embedding_norm = NORMS[c.norm](c)
         self.dropout = nn.Dropout(c.dropout)
-        self.blocks = nn.ModuleList(
-            BLOCKS[c.block](
-                MultiHeadAttention(
-                    c.width,
-                    c.heads,
-                    head_width=c.head_width,
-                    positions=self.positions,
-                    qk_norm=RMSNorm(c.head_width, eps=c.norm_eps, scale=False) if c.qk_norm else None,
-                    bias=c.bias,
-                    dropout=c.dropout,
-                ),
-                FEEDFORWARDS[c.feedforward](c),
-                lambda: NORMS[c.norm](c),
-                dropout=c.dropout,
-            )
-            for _ in range(c.layers)
-        )
+        self.blocks = nn.ModuleList(block_of(c, self.positions) for _ in range(c.layers))
         self.norm = NORMS[c.norm](c) if c.block == "pre" else nn.Identity()
         self.pooler = nn.Linear(c.width, c.width, bias=c.bias)
         if c.masked_head:

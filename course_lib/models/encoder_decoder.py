@@ -17,17 +17,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from course_lib.arguments import in_error_words
-from course_lib.layers.attention import MultiHeadAttention
 from course_lib.layers.cache import KeyValueCache
 from course_lib.layers.masks import padding_mask
-from course_lib.layers.norms import RMSNorm
 from course_lib.layers.positions import PositionScheme
 from course_lib.models.decoder import check_ids, initialise, soft_capped
-from course_lib.models.parts import BLOCKS, FEEDFORWARDS, NORMS, POSITIONS, Config
+from course_lib.models.parts import NORMS, POSITIONS, ClassicConfig, block_of
 
 
 @dataclass(frozen=True)
-class TransformerConfig(Config):
+class TransformerConfig(ClassicConfig):
     """``Config`` with the base model of the paper (table 3) as default. ``layers`` counts those of each half.
 
     What attention's scores, embeddings and the head's input are multiplied by: ``score_scale`` (1 / √K where it is not
@@ -37,15 +35,7 @@ class TransformerConfig(Config):
     heads: int = 8
     width: int = 512
     positions: str = "sinusoidal"
-    norm: str = "layer"
     feedforward: str = "relu"
-    block: str = "post"
-    qk_norm: bool = False
-    bias: bool = True
-    tied: bool = True
-    zero_init: bool = False
-    logit_cap: float | None = None
-    dropout: float = 0.1
     norm_eps: float = 1e-5
     score_scale: float | None = None
     embedding_scale: float | None = None
@@ -113,40 +103,17 @@ class Transformer(nn.Module):
         self.source_positions = POSITIONS[c.positions](c, False)
         self.target_positions = POSITIONS[c.positions](c, True)
         self.dropout = nn.Dropout(c.dropout)
-        self.encoder = nn.ModuleList(self._block(self.source_positions, cross=False) for _ in range(c.layers))
-        self.decoder = nn.ModuleList(self._block(self.target_positions, cross=True) for _ in range(c.layers))
+        self.encoder = nn.ModuleList(block_of(c, self.source_positions, scale=c.score_scale) for _ in range(c.layers))
+        self.decoder = nn.ModuleList(
+            block_of(c, self.target_positions, cross=True, scale=c.score_scale) for _ in range(c.layers)
+        )
         self.encoder_norm = NORMS[c.norm](c) if c.block == "pre" else nn.Identity()
         self.decoder_norm = NORMS[c.norm](c) if c.block == "pre" else nn.Identity()
         self.unembedding = nn.Linear(c.width, c.vocabulary, bias=False)
         initialise(self, c.layers, zero_outputs=c.zero_init)
-        scaled_to_1 = c.width**-0.5 if c.embedding_scale is None else 1 / c.embedding_scale  # the size of the positions
-        nn.init.normal_(self.embedding.weight, std=scaled_to_1)
+        nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)  # scaled, it has the size of the positions
         if c.tied:
             self.unembedding.weight = self.embedding.weight
-
-    def _block(self, positions: PositionScheme, *, cross: bool) -> nn.Module:
-        c = self.config
-
-        def attention(positions: PositionScheme | None) -> MultiHeadAttention:
-            qk_norm = RMSNorm(c.head_width, eps=c.norm_eps, scale=False) if c.qk_norm else None
-            return MultiHeadAttention(
-                c.width,
-                c.heads,
-                head_width=c.head_width,
-                positions=positions,
-                qk_norm=qk_norm,
-                bias=c.bias,
-                dropout=c.dropout,
-                scale=c.score_scale,
-            )
-
-        return BLOCKS[c.block](
-            attention(positions),
-            FEEDFORWARDS[c.feedforward](c),
-            lambda: NORMS[c.norm](c),
-            cross=attention(None) if cross else None,
-            dropout=c.dropout,
-        )
 
     def forward(
         self,

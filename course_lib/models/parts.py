@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from course_lib.arguments import check_at_least_one
+from course_lib.layers.attention import MultiHeadAttention
 from course_lib.layers.block import PostNormBlock, PreNormBlock
 from course_lib.layers.feedforward import FeedForward, GatedFeedForward, gelu_tanh, relu_squared
 from course_lib.layers.norms import LayerNorm, RMSNorm
@@ -118,3 +119,50 @@ FEEDFORWARDS: dict[str, Callable[[Config], nn.Module]] = {
 }
 
 BLOCKS: dict[str, type[PreNormBlock]] = {"pre": PreNormBlock, "post": PostNormBlock}
+
+
+@dataclass(frozen=True)
+class ClassicConfig(Config):
+    """The parts that the models of 2017 to 2019 share: post-norm, LayerNorm, biases, a tied head, dropout 0.1."""
+
+    norm: str = "layer"
+    block: str = "post"
+    qk_norm: bool = False
+    bias: bool = True
+    tied: bool = True
+    zero_init: bool = False
+    logit_cap: float | None = None
+    dropout: float = 0.1
+
+
+def block_of(
+    config: Config,
+    positions: PositionScheme,
+    *,
+    cross: bool = False,
+    kv_heads: int | None = None,
+    scale: float | None = None,
+) -> PreNormBlock:
+    """A residual block of the parts that the configuration names, with cross-attention where ``cross`` is True."""
+    c = config
+
+    def attention(positions: PositionScheme | None) -> MultiHeadAttention:
+        return MultiHeadAttention(
+            c.width,
+            c.heads,
+            kv_heads=kv_heads,
+            head_width=c.head_width,
+            positions=positions,
+            qk_norm=RMSNorm(c.head_width, eps=c.norm_eps, scale=False) if c.qk_norm else None,
+            bias=c.bias,
+            dropout=c.dropout,
+            scale=scale,
+        )
+
+    return BLOCKS[c.block](
+        attention(positions),
+        FEEDFORWARDS[c.feedforward](c),
+        lambda: NORMS[c.norm](c),
+        cross=attention(None) if cross else None,
+        dropout=c.dropout,
+    )

@@ -36,11 +36,11 @@ from course_lib.layers.attention import fused_attention, mask_by_heads
 from course_lib.layers.masks import padding_mask
 from course_lib.layers.positions import TransformerXL
 from course_lib.models.decoder import check_ids, initialise, soft_capped
-from course_lib.models.parts import FEEDFORWARDS, NORMS, Config
+from course_lib.models.parts import FEEDFORWARDS, NORMS, ClassicConfig
 
 
 @dataclass(frozen=True)
-class XLNetConfig(Config):
+class XLNetConfig(ClassicConfig):
     """``Config`` with the parts of XLNet as default: post-norm, LayerNorm, GELU, biases, a tied head, dropout 0.1.
 
     So it trains as BERT does, and as post-norm wants it: a small learning rate and a warm-up. ``norm``, ``feedforward``
@@ -50,15 +50,7 @@ class XLNetConfig(Config):
     """
 
     positions: str = "transformer-xl"
-    norm: str = "layer"
     feedforward: str = "gelu"
-    block: str = "post"
-    qk_norm: bool = False
-    bias: bool = True
-    tied: bool = True
-    zero_init: bool = False
-    logit_cap: float | None = None
-    dropout: float = 0.1
     norm_eps: float = 1e-12
 
     def __post_init__(self) -> None:

@@ -26,8 +26,13 @@ def load_model_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy what ``model_tensors`` gave into a model of the same kind. What is tied in it stays tied."""
     own = model_tensors(model)
     for name in sorted(own.keys() | tensors.keys()):
-        here, there = (f"{t[name].dtype} {tuple(t[name].shape)}" if name in t else "nothing" for t in (own, tensors))
+        here, there = (kind_of(t.get(name)) for t in (own, tensors))
         if here != there:
             raise CheckpointError(f"the weights are of another model: for {name} they hold {there}, the model {here}")
     for name, tensor in own.items():
         tensor.copy_(tensors[name])
+
+
+def kind_of(tensor: Tensor | None) -> str:
+    """Format and shape, to compare and to print."""
+    return "nothing" if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)}"

@@ -52,9 +52,9 @@ def cross_entropy(
     return total / real.sum() if reduction == "mean" else total
 
 
-def loss_sum(logits: Float[Tensor, "*B V"], targets: Int[Tensor, "*B"]) -> LossSum:
+def loss_sum(logits: Float[Tensor, "*B V"], targets: Int[Tensor, "*B"], *, smoothing: float = 0.0) -> LossSum:
     """How a loss function ends: the cross-entropy of all targets that are not ``IGNORE``, and their number."""
-    total = cross_entropy(logits, targets, reduction="sum")
+    total = cross_entropy(logits, targets, smoothing=smoothing, reduction="sum")
     return LossSum(total, (targets != IGNORE).sum())
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from course_lib.arguments import holds_integers, in_error_words
 from course_lib.data.batches import IGNORE
-from course_lib.objectives.causal import LossSum, cross_entropy
+from course_lib.objectives.causal import LossSum, loss_sum
 
 
 class PermutationBatch(NamedTuple):
@@ -95,6 +95,4 @@ def permutation_batch(
 
 def permutation_loss(model: nn.Module, batch: PermutationBatch) -> LossSum:
     """For an ``XLNet``: eq. 3, at the positions that are predicted."""
-    logits = model(batch.ids, mask=batch.mask, queries=batch.queries)
-    total = cross_entropy(logits, batch.targets, reduction="sum")
-    return LossSum(total, (batch.targets != IGNORE).sum())
+    return loss_sum(model(batch.ids, mask=batch.mask, queries=batch.queries), batch.targets)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from course_lib.data.batches import IGNORE, pad_batch
 from course_lib.data.labels import tags_of, token_offsets, words_in
@@ -74,18 +75,14 @@ def tagging_rows(
     for text, marked in zip(texts, spans, strict=True):
         ids = tokenizer.encode(text)
         words = words_in(text, token_offsets(tokenizer, ids))
-        row = [IGNORE] * (len(ids) + 2)
+        row = torch.full((len(ids) + 2,), IGNORE)
         for first, tag in zip(words.first_tokens, tags_of(marked, words.places), strict=True):
             if tag not in numbers:
                 raise ValueError(f"spans need the tag {tag!r}: tags has only {', '.join(map(repr, tags))}")
             row[1 + first] = numbers[tag]
         rows.append(_row(tokenizer, ids))
         labels.append(row)
-    batch = _batch(rows, torch.zeros(len(rows)), tokenizer)
-    full = torch.full(batch.ids.shape, IGNORE)
-    for filled, row in zip(full, labels, strict=True):
-        filled[: len(row)] = torch.tensor(row)
-    return batch._replace(labels=full)
+    return _batch(rows, pad_sequence(labels, batch_first=True, padding_value=IGNORE), tokenizer)
 
 
 def question_rows(

@@ -5,12 +5,10 @@ Label smoothing: Vaswani et al. 2017, section 5.4.
 
 from torch import nn
 
-from course_lib.data.batches import IGNORE, PairBatch
-from course_lib.objectives.causal import LossSum, cross_entropy
+from course_lib.data.batches import PairBatch
+from course_lib.objectives.causal import LossSum, loss_sum
 
 
 def translation_loss(model: nn.Module, batch: PairBatch, *, smoothing: float = 0.0) -> LossSum:
     """For a ``Transformer``. To smooth in the training loop, hand in ``partial(translation_loss, smoothing=0.1)``."""
-    logits = model(batch.source, batch.target, batch.source_real)
-    total = cross_entropy(logits, batch.labels, smoothing=smoothing, reduction="sum")
-    return LossSum(total, (batch.labels != IGNORE).sum())
+    return loss_sum(model(batch.source, batch.target, batch.source_real), batch.labels, smoothing=smoothing)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from course_lib.arguments import check_at_least_one
 from course_lib.models.storage import CheckpointError, read_folder, write_folder
-from course_lib.models.tensors import model_tensors
+from course_lib.models.tensors import kind_of, model_tensors
 
 AnyModel = TypeVar("AnyModel", bound=nn.Module)
 
@@ -199,8 +199,8 @@ def load_adapter(folder: str | Path, model: AnyModel) -> AnyModel:
     old, own = _lora_layers(model), _base_tensors(model)
     linears = _checked_linears(folder, model, detours)
     for name, tensor in learned.items():
-        if (here := _kind(own.get(name))) != _kind(tensor):
-            _refuse(folder, f"for {name} it holds {_kind(tensor)}, and the model {here}")
+        if (here := kind_of(own.get(name))) != kind_of(tensor):
+            _refuse(folder, f"for {name} it holds {kind_of(tensor)}, and the model {here}")
     if _sha256({name: tensor for name, tensor in own.items() if name not in learned}) != facts["base"]:
         _refuse(folder, "all sizes fit, but the weights that were frozen are other numbers here, or of another dtype")
 
@@ -299,13 +299,9 @@ def _base_name(name: str, layers: Iterable[str]) -> str:
 def _sha256(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        digest.update(f"{name} {_kind(tensors[name])} ".encode())
+        digest.update(f"{name} {kind_of(tensors[name])} ".encode())
         digest.update(tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _kind(tensor: Tensor | None) -> str:
-    return "nothing" if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)}"
 
 
 def _refuse(folder: str | Path, reason: str) -> NoReturn:

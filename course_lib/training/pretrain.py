@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from course_lib.data.batches import EpochBatches, LengthBatches, PackedBatch, PaddedBatch, pack_documents, pad_batch
@@ -132,8 +132,6 @@ def hide_words(
     tokenizer: Tokenizer, rows: PaddedBatch, generator: torch.Generator, *, share: float = 0.15
 ) -> MaskedBatch:
     """``mask_tokens`` for whole words: a token goes on with the word before it if it is letters without a space."""
-    pieces = [tokenizer.token_bytes(i) for i in range(tokenizer.vocab_size)]
-    begins = torch.tensor([not piece.isalpha() for piece in pieces])  # a space, a sign, or a special token
     return mask_tokens(
         rows.ids,
         rows.mask,
@@ -142,8 +140,14 @@ def hide_words(
         special_ids=tokenizer.special_ids.values(),
         generator=generator,
         share=share,
-        word_ids=begins[rows.ids].cumsum(dim=1),
+        word_ids=_begins_word(tokenizer)[rows.ids].cumsum(dim=1),
     )
+
+
+@functools.lru_cache(maxsize=8)
+def _begins_word(tokenizer: Tokenizer) -> Tensor:
+    """For each id, whether it begins a word: with a space, as a sign, or as a special token."""
+    return torch.tensor([not tokenizer.token_bytes(i).isalpha() for i in range(tokenizer.vocab_size)])
 
 
 @torch.no_grad()

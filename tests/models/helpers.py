@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +27,8 @@ SIZES: dict[str, Any] = {
 }
 
 Tensors = dict[str, Tensor]
+
+in_both_formats = pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 
 
 def gpt(**changes) -> GPT:

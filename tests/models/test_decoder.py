@@ -40,13 +40,13 @@ from tests.models.helpers import (
     from_llama,
     gpt,
     gradients,
+    in_both_formats,
     load,
     random_ids,
     shrunk,
 )
 
 SCHEMES = list(POSITIONS)
-in_both_formats = pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 
 # --- references ------------------------------------------------------------------------------------------------------
 

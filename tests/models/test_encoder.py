@@ -29,12 +29,11 @@ from tests.models.helpers import (
     converted,
     gradients,
     has_gradients,
+    in_both_formats,
     lively,
     random_ids,
     used_gradients,
 )
-
-in_both_formats = pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 
 IDS = random_ids(B, T)
 REAL = torch.arange(T) < torch.tensor([[3], [T]])

@@ -34,13 +34,13 @@ from tests.models.helpers import (
     from_marian,
     from_torch,
     gradients,
+    in_both_formats,
     load,
     random_ids,
     shrunk,
     transformer,
 )
 
-in_both_formats = pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 SOURCE, TARGET = random_ids(B, S), random_ids(B, T, seed=1)
 REAL = torch.arange(S) < torch.tensor([[S], [S - 3]])
 

@@ -32,6 +32,7 @@ from tests.models.helpers import (
     converted,
     gradients,
     has_gradients,
+    in_both_formats,
     lively,
     random_ids,
     used_gradients,
@@ -41,7 +42,6 @@ C = 4
 IDS = random_ids(B, T)
 REAL = torch.arange(T) < torch.tensor([[3], [T]])
 SEGMENTS = torch.tensor([[0, 0, 1, 1, 1], [0, 1, 1, 1, 0]])
-in_both_formats = pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 
 
 def body(**changes: Any) -> BERT:

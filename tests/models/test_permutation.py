@@ -16,9 +16,24 @@ from course_lib.models.parts import NORMS
 from course_lib.models.permutation import XLNet, XLNetConfig
 from course_lib.models.pretrained.xlnet import XLNET
 from tests.layers.helpers import assert_same, randn, random_mask, randomized, seeded, unchecked
-from tests.models.helpers import LAYERS, SIZES, B, D, F, H, S, T, Tensors, V, cuts, load, random_ids, shrunk
+from tests.models.helpers import (
+    LAYERS,
+    SIZES,
+    B,
+    D,
+    F,
+    H,
+    S,
+    T,
+    Tensors,
+    V,
+    cuts,
+    in_both_formats,
+    load,
+    random_ids,
+    shrunk,
+)
 
-in_both_formats = pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 CUDA = pytest.param(
     "cuda",
     marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")],

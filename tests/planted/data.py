@@ -222,8 +222,8 @@ BUGS = [
     Bug(
         "the loss of a translation is never smoothed",
         "course_lib/objectives/translation.py",
-        "smoothing=smoothing, ",
-        "",
+        ", smoothing=smoothing)",
+        ")",
         TRANSLATION,
     ),
 ]

@@ -138,8 +138,8 @@ BUGS = [
         T5,
     ),
     Bug("T5 1.1 has a SwiGLU", _E, '"geglu-tanh" if gated', '"swiglu" if gated', T5),
-    Bug("T5's head width is forgotten", _E, "                head_width=c.head_width,\n", "", T5),
-    Bug("T5's embedding starts small", _E, "else 1 / c.embedding_scale", "else 0.02", T5),
+    Bug("T5's head width is forgotten", _P, "            head_width=c.head_width,\n", "", T5),
+    Bug("T5's embedding starts small", _E, "std=1 / self.embedding_scale)", "std=c.width**-0.5)", T5),
     Bug("T5 1.1 has a tied head", _E, '"tied": not gated', '"tied": True', T5),
     Bug("a scale of zero passes", _E, "is not None and not value > 0:", "is not None and not value >= 0:", T5),
     Bug(

@@ -81,11 +81,4 @@ BUGS = [
         "model(batch.source, batch.target)",
         TRANSLATION,
     ),
-    Bug(
-        "translation forgets to smooth",
-        "course_lib/objectives/translation.py",
-        "smoothing=smoothing, reduction",
-        "reduction",
-        TRANSLATION,
-    ),
 ]

@@ -16,7 +16,7 @@ BUGS = [
     Bug(
         "an encoder's words are hidden in pieces",
         PRETRAIN,
-        "word_ids=begins[rows.ids].cumsum(dim=1)",
+        "word_ids=_begins_word(tokenizer)[rows.ids].cumsum(dim=1)",
         "word_ids=None",
         COMMAND,
     ),

@@ -32,7 +32,13 @@ BUGS = [
     ),
     Bug("an I- goes on behind an O", _L, 'if tag[:2] == "B-" else None', 'if tag[:2] == "B-" else open_label', LABELS),
     Bug("labels stand one token too early", _R, "row[1 + first] =", "row[first] =", ROWS),
-    Bug("each token of a word has a label", _R, "row = [IGNORE] * (len(ids) + 2)", "row = [0] * (len(ids) + 2)", ROWS),
+    Bug(
+        "each token of a word has a label",
+        _R,
+        "row = torch.full((len(ids) + 2,), IGNORE)",
+        "row = torch.full((len(ids) + 2,), 0)",
+        ROWS,
+    ),
     Bug(
         "an answer stands one token too early", _R, "[len(asked) + 2 + inside[0],", "[len(asked) + 1 + inside[0],", ROWS
     ),

@@ -288,7 +288,7 @@ BUGS = [
         "tensor.sum().item()",
         TENSORS,
     ),
-    Bug("weights of another dtype pass", TENSORS_FILE, "{t[name].dtype} {tuple", "{tuple", TENSORS),
+    Bug("weights of another dtype pass", TENSORS_FILE, "{tensor.dtype} {tuple", "{tuple", TENSORS),
     # --- sources of batches
     Bug(
         "the rest of an epoch is left out",

@@ -53,8 +53,8 @@ _NOT_COMPARED = ("dropout", "zero_init")
 def load_pretrained(source: str | Path) -> nn.Module:
     """The model in a folder, or of that name on the hub, on the CPU, in the dtype of the file, ready for use.
 
-    GPT, Transformer or BERT, or a head of ``heads.py`` on a BERT, as config.json says. Raises PretrainedError for
-    anything that would give other numbers than transformers gives.
+    GPT, Transformer, BERT or XLNet, or a head of ``heads.py`` on a BERT, as config.json says. Raises PretrainedError
+    for anything that would give other numbers than transformers gives.
     """
     folder = _folder(source)
     with _naming(folder):
@@ -103,7 +103,8 @@ def save_pretrained(folder: str | Path, model: nn.Module, tokenizer: Any = None,
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS, lambda path: safetensors.torch.save_file(tensors, path, metadata={"format": "pt"}))
+    written = {key: tensor.contiguous() for key, tensor in tensors.items()}
+    _replace(folder / WEIGHTS, lambda path: safetensors.torch.save_file(written, path, metadata={"format": "pt"}))
     text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
     _replace(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
     if tokenizer is not None:
@@ -125,10 +126,10 @@ def _entries(conversion: Conversion, head: Head | None, config: Config) -> list[
 
 
 def _theirs(model: nn.Module, entries: list[Entry]) -> Tensors:
-    """The tensors of the model by their names."""
+    """The tensors of the model by their names: views, nothing is copied."""
     own = model_tensors(model)
     return {
-        name: part.detach().contiguous()
+        name: part.detach()
         for entry in entries
         for name, part in zip(entry.theirs, entry.split(own[entry.ours]), strict=True)
     }
