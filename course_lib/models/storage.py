@@ -59,7 +59,7 @@ def write_folder(path: str | Path, tensors: Mapping[str, Tensors], facts: Mappin
 
 
 def read_folder(path: str | Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """The tensors and facts that ``write_folder`` was given. CheckpointError if any byte or file is not as it was."""
+    """The tensors, by name, and facts of ``write_folder``. CheckpointError if any byte or file is not as it was."""
     path = Path(path)
     if not path.is_dir():
         raise CheckpointError(f"{path} is no folder: give one that holds {FACTS}, as write_folder makes it")
@@ -78,7 +78,7 @@ def read_folder(path: str | Path) -> tuple[dict[str, dict[str, Tensor]], dict[st
         if hashlib.sha256(data).hexdigest() != written["sha256"]:
             raise _refusal(path / name, f"has other bytes than were written: its SHA-256 differs{_kind(data)}")
         try:
-            tensors[name] = safetensors.torch.load(data)
+            tensors[name] = dict(sorted(safetensors.torch.load(data).items()))  # it keeps no order itself
         except SafetensorError as error:
             raise _refusal(path / name, f"is no safetensors file{_kind(data)} ({error})") from error
     return tensors, content["facts"]

@@ -56,6 +56,12 @@ def test_what_is_read_is_what_was_written_to_the_bit(folder):
             assert bits(tensor) == bits(TENSORS[name][key])
 
 
+def test_tensors_come_in_the_order_of_their_names_so_that_the_first_error_is_always_the_same(tmp_path):
+    names = [f"layer.{n}" for n in range(9)]
+    write_folder(tmp_path / "many", {"a.safetensors": dict.fromkeys(reversed(names), torch.ones(1))}, {})
+    assert list(read_folder(tmp_path / "many")[0]["a.safetensors"]) == names
+
+
 def test_the_same_contents_are_the_same_bytes_and_the_sums_are_those_of_the_files(folder, tmp_path):
     write_folder(str(tmp_path / "again"), TENSORS, FACTS)
     content = json.loads((folder / "facts.json").read_text("utf-8"))

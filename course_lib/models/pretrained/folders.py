@@ -295,7 +295,7 @@ def _from_shards(folder: Path) -> Tensors:
 
 def _read(path: Path) -> Tensors:
     try:
-        tensors = safetensors.torch.load_file(path)
+        tensors = dict(sorted(safetensors.torch.load_file(path).items()))  # it keeps no order itself
     except FileNotFoundError as error:
         raise PretrainedError(f"{path.name} is missing, but {INDEX} names it") from error
     except (OSError, SafetensorError) as error:
