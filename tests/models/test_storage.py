@@ -58,7 +58,7 @@ def test_what_is_read_is_what_was_written_to_the_bit(folder):
 
 def test_tensors_come_in_the_order_of_their_names_so_that_the_first_error_is_always_the_same(tmp_path):
     names = [f"layer.{n}" for n in range(9)]
-    write_folder(tmp_path / "many", {"a.safetensors": dict.fromkeys(reversed(names), torch.ones(1))}, {})
+    write_folder(tmp_path / "many", {"a.safetensors": {name: torch.ones(1) for name in reversed(names)}}, {})
     assert list(read_folder(tmp_path / "many")[0]["a.safetensors"]) == names
 
 

@@ -276,10 +276,12 @@ BUGS = [
     Bug(
         "a pickle is opened",
         STORAGE_FILE,
-        "            tensors[name] = safetensors.torch.load(data)",
-        "            tensors[name] = __import__('torch').load(path / name, weights_only=False)",
+        "safetensors.torch.load(data).items()",
+        "(__import__('torch').load(__import__('io').BytesIO(data), weights_only=False)"
+        " if data.startswith(b'PK') else safetensors.torch.load(data)).items()",
         STORAGE,
     ),
+    Bug("tensors come in any order", STORAGE_FILE, "dict(sorted(", "dict((lambda items: items)(", STORAGE),
     Bug("tied weights are stored twice", TENSORS_FILE, "        if place not in seen:", "        if True:", TENSORS),
     Bug(
         "weights that look alike are taken for one",
