@@ -75,9 +75,7 @@ def new_model(name: str, vocabulary: int) -> nn.Module:
     if name == "GPT":
         return GPT(GPTConfig(vocabulary, tied=True, **sizes))
     if name == "BERT":
-        bert: Any = BERT(recipe_config(vocabulary, tied=True, **sizes))
-        bert.embedding_norm = bert.transform = nn.Identity()  # as in the GPT: nothing around the blocks
-        return bert
+        return BERT(recipe_config(vocabulary, tied=True, **sizes))
     if name == "XLNet":  # one more matrix in each block, for the distances: so F is smaller
         return XLNet(XLNetConfig(vocabulary, hidden=WIDTH * 7 // 2, dropout=0.0, **sizes, **recipe))
     rest = {"layers": LAYERS // 2, "positions": "rotary", "qk_norm": True, "dropout": 0.0}  # layers of each half

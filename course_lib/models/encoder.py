@@ -24,10 +24,11 @@ _SIZES = {"vocabulary", "context", "layers", "heads", "width", "hidden"}
 
 @dataclass(frozen=True)
 class BERTConfig(ClassicConfig):
-    """``Config`` with the base model of the paper (section 3) as default, and two things of its own.
+    """``Config`` with the base model of the paper (section 3) as default, and four things of its own.
 
-    ``segments``: how many texts a row may hold, side by side. ``masked_head`` is False for a body alone: it has no
-    logits, as in an encoder of sentences.
+    ``segments``: how many texts a row may hold, side by side. ``embedding_norm``: a norm before the first block.
+    ``masked_head`` is False for a body alone: it has no logits, as in an encoder of sentences. ``head_transform``: one
+    more layer between the body and the logits.
     """
 
     context: int = 512
@@ -38,7 +39,9 @@ class BERTConfig(ClassicConfig):
     feedforward: str = "gelu"
     norm_eps: float = 1e-12
     segments: int = 2
+    embedding_norm: bool = True
     masked_head: bool = True
+    head_transform: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,8 +49,12 @@ class BERTConfig(ClassicConfig):
 
 
 def recipe_config(vocabulary: int, context: int, layers: int, heads: int, width: int, **changes: Any) -> BERTConfig:
-    """The parts of this course's recipe (see ``Config``): such an encoder learns much faster than the paper's."""
+    """The parts of this course's recipe (see ``Config``), and nothing but blocks between embedding and logits.
+
+    Such an encoder learns much faster than the paper's.
+    """
     recipe: dict[str, Any] = {part.name: part.default for part in fields(Config) if part.name not in _SIZES}
+    recipe |= {"embedding_norm": False, "head_transform": False}
     return BERTConfig(vocabulary, context, layers, heads, width, **(recipe | changes))
 
 
@@ -67,17 +74,21 @@ class BERT(nn.Module):
         self.embedding = nn.Embedding(c.vocabulary, c.width)
         self.segment_embedding = nn.Embedding(c.segments, c.width)
         self.positions = POSITIONS[c.positions](c, False)
-        self.embedding_norm = NORMS[c.norm](c)
+        self.embedding_norm = NORMS[c.norm](c) if c.embedding_norm else nn.Identity()
         self.dropout = nn.Dropout(c.dropout)
         self.blocks = nn.ModuleList(block_of(c, self.positions) for _ in range(c.layers))
         self.norm = NORMS[c.norm](c) if c.block == "pre" else nn.Identity()
         self.pooler = nn.Linear(c.width, c.width, bias=c.bias)
         if c.masked_head:
-            self.transform = nn.Sequential(nn.Linear(c.width, c.width, bias=c.bias), nn.GELU(), NORMS[c.norm](c))
+            self.transform = self._transform() if c.head_transform else nn.Identity()
             self.unembedding = nn.Linear(c.width, c.vocabulary, bias=c.bias)
         initialise(self, c.layers, zero_outputs=c.zero_init)
         if c.masked_head and c.tied:
             self.unembedding.weight = self.embedding.weight
+
+    def _transform(self) -> nn.Module:
+        c = self.config
+        return nn.Sequential(nn.Linear(c.width, c.width, bias=c.bias), nn.GELU(), NORMS[c.norm](c))
 
     def forward(
         self,

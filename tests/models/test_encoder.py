@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForMaskedLM, BertModel
+from transformers.models.llama.configuration_llama import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
-from course_lib.models.encoder import BERT, BERTConfig
+from course_lib.models.encoder import BERT, BERTConfig, recipe_config
 from course_lib.models.parts import NORMS, POSITIONS
 from course_lib.objectives.causal import cross_entropy
 from tests.layers.helpers import assert_same, randn, randomized, unchecked
@@ -27,10 +29,12 @@ from tests.models.helpers import (
     V,
     by_our_names,
     converted,
+    from_llama,
     gradients,
     has_gradients,
     in_both_formats,
     lively,
+    load,
     random_ids,
     used_gradients,
 )
@@ -119,6 +123,19 @@ def test_an_untied_head_is_hugging_faces(tmp_path, dtype, atol):
     theirs = their_bert(BertForMaskedLM, dtype, tie_word_embeddings=False)
     ours = converted(theirs, tmp_path)
     assert_same(ours(IDS, REAL, SEGMENTS)[REAL], theirs(IDS, REAL, SEGMENTS).logits[REAL], atol=atol)
+
+
+def test_with_nothing_around_its_blocks_it_is_a_llama_that_may_look_ahead():
+    sizes = {"vocab_size": V, "max_position_embeddings": CONTEXT, "hidden_size": D, "intermediate_size": F}
+    counts = {"num_hidden_layers": LAYERS, "num_attention_heads": H, "num_key_value_heads": H}
+    theirs: Any = lively(LlamaForCausalLM(LlamaConfig(**sizes, **counts, rms_norm_eps=1e-6)), torch.float32)
+    llama: Any = {"norm": "rms", "feedforward": "swiglu", "qk_norm": False, "logit_cap": None, "zero_init": False}
+    ours = BERT(recipe_config(V, CONTEXT, LAYERS, H, D, hidden=F, **llama))
+    ours.segment_embedding.weight.data.zero_()
+    given = {n: p for n, p in ours.named_parameters() if n.startswith(("pooler", "segment"))}
+    load(ours, given | from_llama(dict(theirs.named_parameters())))
+    all_may = torch.zeros(B, 1, T, T).masked_fill(~REAL[:, None, None], -torch.inf)
+    assert_same(ours(IDS, REAL)[REAL], theirs(IDS, attention_mask=all_may).logits[REAL], atol=1e-4)
 
 
 # --- laws ------------------------------------------------------------------------------------------------------------

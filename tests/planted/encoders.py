@@ -30,6 +30,20 @@ BUGS = [
         ENCODER,
     ),
     Bug(
+        "BERT's embedding is normed always",
+        _B,
+        "NORMS[c.norm](c) if c.embedding_norm else nn.Identity()",
+        "NORMS[c.norm](c)",
+        ENCODER,
+    ),
+    Bug(
+        "the head of BERT is always two layers",
+        _B,
+        "self._transform() if c.head_transform else nn.Identity()",
+        "self._transform()",
+        ENCODER,
+    ),
+    Bug(
         "BERT adds positions behind the norm",
         _B,
         "self.embedding_norm(self.positions.add(x, positions))",
