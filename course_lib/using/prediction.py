@@ -17,9 +17,11 @@ from course_lib.data.batches import IGNORE
 from course_lib.objectives.tasks import LabelledBatch
 from course_lib.using.generation import evaluating
 
+_ROWS = 64  # at once
+
 
 @torch.inference_mode()
-def logits_of(model: nn.Module, rows: LabelledBatch, batch_size: int = 64) -> Float[Tensor, "N ..."]:
+def logits_of(model: nn.Module, rows: LabelledBatch, batch_size: int = _ROWS) -> Float[Tensor, "N ..."]:
     """The logits of all rows, on the CPU. Rows of like length are computed together; padding has the logit 0."""
     check_at_least_one("batch_size", batch_size)
     device = next(model.parameters()).device
@@ -69,6 +71,11 @@ def predicted_answers(model: nn.Module, rows: LabelledBatch, longest: int = 8) -
     start, end = logits.masked_fill(~inside[..., None], -torch.inf).unbind(dim=-1)
     places = torch.arange(size)
     length = places[None, :] - places[:, None] + 1
-    score = (start[:, :, None] + end[:, None, :]).masked_fill((length < 1) | (length > longest), -torch.inf)
-    best = score.flatten(1).argmax(dim=1)
+    no_answer = (length < 1) | (length > longest)
+    best = torch.cat(
+        [
+            (starts[:, :, None] + ends[:, None, :]).masked_fill(no_answer, -torch.inf).flatten(1).argmax(dim=1)
+            for starts, ends in zip(start.split(_ROWS), end.split(_ROWS), strict=True)  # (N, T, T) can be gigabytes
+        ]
+    )
     return torch.stack([best // size, best % size], dim=1)

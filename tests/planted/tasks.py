@@ -75,5 +75,12 @@ BUGS = [
         "for tensor in (rows.ids, torch.ones_like(rows.real), rows.segments))",
         SAID,
     ),
+    Bug(
+        "answers are shared out in other parts than their rows",
+        _P,
+        "end.split(_ROWS)",
+        "end.flip(0).split(_ROWS)",
+        SAID,
+    ),
     Bug("a prediction is made with dropout", _P, "    with evaluating(model):\n", "    with torch.no_grad():\n", SAID),
 ]
