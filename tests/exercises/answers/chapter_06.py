@@ -659,7 +659,8 @@ WRONG = {
         ("not_whole", counted(5, 241 / 36)),
         ("not_whole", counted(5, 240 / 36)),
         ("unknown", counted(4, 100)),
-        ("wrong_kind", counted(3, ...)),
+        ("still_open", counted(3, ...)),
+        ("wrong_kind", counted(3, "40")),
         ("wrong_length", COUNTED[:5]),
         ("wrong_kind", dict(enumerate(COUNTED))),
     ],
@@ -690,7 +691,7 @@ WRONG = {
         ("one_behind_the_other", [SHOWN, ASKED, "<X> met <Y> in the garden . <Y> Tom <X> Lily and Ben <Z>"]),
         ("wrong_kind", SHOWN),
         ("wrong_length", [SHOWN, ASKED]),
-        ("wrong_kind", [SHOWN, ..., MENDED]),
+        ("still_open", [SHOWN, ..., MENDED]),
     ],
     "hidden_words": [
         ("specials_hidden", hasty_hiding),

@@ -41,6 +41,9 @@ class _Item(Equals):
         super().__call__(Answer(self.read(answer.value[self.index])))
 
 
+_OPEN: dict[str, Any] = {"still_open": ...}
+
+
 def _is_list(value: Any, count: int) -> bool:
     return isinstance(value, list | tuple) and len(value) == count
 
@@ -51,7 +54,7 @@ def _is_list(value: Any, count: int) -> bool:
 
 
 def _counts(index: int, key: str, reference: float, tolerance: float | None = None, **mistakes: float) -> _Item:
-    return _Item(key, reference=reference, mistakes=mistakes, tolerance=tolerance, index=index, count=6)
+    return _Item(key, reference=reference, mistakes=mistakes | _OPEN, tolerance=tolerance, index=index, count=6)
 
 
 _COUNTS = [
@@ -157,7 +160,7 @@ def _hide(answer: Answer, seed: int, share: float = 0.3, chance: int = 0) -> tup
             raise wrong
     if answer.changed_input:
         raise Wrong("changed_input")
-    return ids, *result
+    return ids, result[0].long(), result[1].long()
 
 
 def specials_stay(answer: Answer) -> None:
@@ -732,9 +735,9 @@ EXERCISES = [
         difficulty=1,
         section="5",
         steps=[
-            _Item("shown", reference=_SHOWN, mistakes=_SHOWN_MISTAKES, index=0, count=3, read=_words),
-            _Item("asked", reference=_ASKED, mistakes=_ASKED_MISTAKES, index=1, count=3, read=_words),
-            _Item("mended", reference=_MENDED, mistakes=_MENDED_MISTAKES, index=2, count=3, read=_words),
+            _Item("shown", reference=_SHOWN, mistakes=_SHOWN_MISTAKES | _OPEN, index=0, count=3, read=_words),
+            _Item("asked", reference=_ASKED, mistakes=_ASKED_MISTAKES | _OPEN, index=1, count=3, read=_words),
+            _Item("mended", reference=_MENDED, mistakes=_MENDED_MISTAKES | _OPEN, index=2, count=3, read=_words),
         ],
     ),
     Exercise(
