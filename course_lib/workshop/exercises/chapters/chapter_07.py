@@ -271,10 +271,13 @@ _with_adapter = _adapted()
 
 
 def _layers(seed: int) -> Iterator[_Case]:
+    """The first one can be computed by hand: (1 + 2 · 6, 2 + 2 · 15)."""
+    x, w = torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[1.0, 0.0, 3.0], [0.0, 1.0, 0.0]])
+    yield x, w, torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[2.0], [5.0]]), 2.0
     randn = _numbers(seed)
-    for x, outputs, rank, alpha in (((2, 5, 4), 7, 3, 6.0), ((6, 3), 5, 2, 1.0), ((3, 2, 8), 6, 4, 10)):
-        inputs = x[-1]
-        yield randn(*x), randn(outputs, inputs), randn(rank, inputs), randn(outputs, rank), alpha
+    for shape, outputs, rank, alpha in (((2, 5, 4), 7, 3, 6.0), ((6, 3), 5, 2, 1.0), ((3, 2, 8), 6, 4, 10)):
+        inputs = shape[-1]
+        yield randn(*shape), randn(outputs, inputs), randn(rank, inputs), randn(outputs, rank), alpha
 
 
 def _output_alone(function: Any, *case: Any) -> Any:
@@ -401,11 +404,20 @@ def _answers(seed: int, nulls: Sequence[float | None]) -> Iterator[_Case]:
         yield start, end, inside, longest
 
 
+def _of_the_text(cls: float) -> _Case:
+    """The example of the exercise, where [CLS] has this start score."""
+    start = torch.tensor([cls, 0.0, 0.0, 2.0, 0.0, 3.0, 0.0])
+    end = torch.tensor([1.0, 5.0, 0.0, 4.0, 0.0, 1.0, 0.0])
+    return start, end, torch.tensor([0, 0, 0, 1, 1, 1, 0]).bool(), 2
+
+
 def _pairs_alone() -> Iterator[_Case]:
+    yield _of_the_text(cls=1.0)
     yield from _answers(92, [None] * 10)
 
 
 def _or_none() -> Iterator[_Case]:
+    yield _of_the_text(cls=6.0)
     yield from _answers(116, [0.3, -0.3, 1.0, -1.0, 0.1, -0.1, 3.0, -4.0, 0.5, -0.2, 0.2, -0.5])
 
 
@@ -681,6 +693,8 @@ def _tests(seed: int, *cases: tuple[int, float]) -> Callable[[], Iterator[_Case]
     """
 
     def made() -> Iterator[_Case]:
+        new, old = torch.tensor([[1, 1, 1], [1, 1, 2]]), torch.tensor([[1, 1, 1], [0, 1, 2]])
+        yield new, old, torch.tensor([[0, 1]] * 4)  # by hand: 80 - 40, in each draw
         generator = torch.Generator().manual_seed(seed)
         for size, gain in cases:
             real = torch.randint(1, 4, (size,), generator=generator)
