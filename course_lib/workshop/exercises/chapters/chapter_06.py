@@ -360,10 +360,10 @@ def _spans(text: str, cut: str) -> _Case:
 
 
 _THANKS = "Thank you for inviting me to your party last week ."
-_IN_THE_MIDDLE = [_spans(_THANKS, "..xx....x.."), _spans(_THANKS, ".x..xxx.x.."), _spans("Tom met Rose .", ".xx.")]
+_IN_THE_MIDDLE = [_spans("Tom met Rose .", ".xx."), _spans(_THANKS, "..xx....x.."), _spans(_THANKS, ".x..xxx.x..")]
 _AT_THE_ENDS = [
-    _spans(_THANKS, "x..xx...xxx"),
     _spans("Tom met Rose .", "xx.x"),
+    _spans(_THANKS, "x..xx...xxx"),
     _spans("Tom met Rose .", "x.x."),
     _spans("Tom met Rose", "xxx"),
     _spans("Tom met Rose", "..."),
@@ -494,6 +494,8 @@ class _Predictor:
     token there, and no other.
     """
 
+    __name__ = "model"  # as a verdict calls it
+
     def __init__(self, seed: int, mask: Tensor, queries: list[int], vocabulary: int, own: list[float], peeks: int = -1):
         randn = _numbers(seed)
         self.table = randn(vocabulary, vocabulary)
@@ -603,7 +605,8 @@ def _verdict_nats(scores: Tensor, replaced: Tensor) -> Tensor:
 def _electra_cases() -> Iterator[_Case]:
     """Padding comes last. Of the hidden words some are drawn right, and elsewhere ``drawn`` has any tokens."""
     for seed, (rows, length, vocabulary), weight in (
-        (80, (3, 8, 7), 50.0),
+        (83, (2, 4, 5), 50.0),
+        (80, (3, 8, 7), 20.0),
         (81, (2, 9, 5), 10.0),
         (82, (4, 6, 9), 3.0),
     ):
@@ -616,7 +619,7 @@ def _electra_cases() -> Iterator[_Case]:
         ids = tokens(vocabulary, rows, length)
         real = torch.arange(length) < length - torch.arange(rows)[:, None]
         chosen = (torch.rand(rows, length, generator=generator) < 0.4) & real
-        chosen[:, 1] = chosen[0, 4] = True
+        chosen[:, 1] = chosen[0, 3] = True
         drawn = (ids + 1 + tokens(vocabulary - 1, rows, length)) % vocabulary
         drawn[0, 1] = ids[0, 1]  # drawn right
         drawn[0, 2] = (ids[0, 2] + 1) % vocabulary
@@ -626,6 +629,8 @@ def _electra_cases() -> Iterator[_Case]:
 
 class _Judge:
     """Scores (B, T): each is made of its token and of the two beside it."""
+
+    __name__ = "judge"
 
     def __init__(self, seed: int, vocabulary: int) -> None:
         self.own, self.beside = _numbers(seed + 10)(2, vocabulary)
@@ -717,10 +722,10 @@ _JUDGE_MISTAKES: dict[str, Callable[..., Any]] = {
 
 def both_learn(answer: Answer) -> None:
     ids, real, chosen, drawn, guesses, _, weight = next(_electra_cases())
-    loss = answer(ids, real, chosen, drawn, guesses.requires_grad_(), _Judge(80, 7), weight)
+    loss = answer(ids, real, chosen, drawn, guesses.requires_grad_(), _Judge(80, 5), weight)
     if not isinstance(loss, Tensor) or not loss.requires_grad:
         raise Wrong("no_gradient_for_the_first")
-    judge = _Judge(80, 7)
+    judge = _Judge(80, 5)
     judge.own.requires_grad_()
     loss = answer(ids, real, chosen, drawn, guesses.detach(), judge, weight)
     if not isinstance(loss, Tensor) or not loss.requires_grad:
