@@ -119,7 +119,7 @@ def labels_new_label(labels, word_of):
     return out
 
 
-# --- entities_of ------------------------------------------------------------------------------------------------------
+# --- tagged_entities --------------------------------------------------------------------------------------------------
 
 
 def first_tags(tags, word_of):
@@ -192,7 +192,7 @@ def reading(
 ) -> Callable[..., Any]:
     """A loop that stores an entity when it ends."""
 
-    def entities_of(tags, word_of):
+    def tagged_entities(tags, word_of):
         found, kind, now = [], None, None
         for word, tag in words(tags, word_of):
             if now and goes_on(tag, kind):
@@ -209,7 +209,7 @@ def reading(
             found.append(entity(*now))
         return found
 
-    return entities_of
+    return tagged_entities
 
 
 def words_by_dict(tags, word_of):
@@ -677,7 +677,7 @@ RIGHT = {
         ("backwards", labels_backwards),
         ("the word before", labelling()),
     ],
-    "entities_of": [
+    "tagged_entities": [
         ("seqeval", entities_of_seqeval),
         ("the library", entities_of_the_library),
         ("looking ahead", entities_looking_ahead),
@@ -747,7 +747,7 @@ WRONG = {
         ("all_dropped", labels_that_count),
         ("compares_labels", labels_new_label),
     ],
-    "entities_of": [
+    "tagged_entities": [
         ("neighbours_joined", reading(goes_on=lambda tag, kind: tag != "O" and tag[2:] == kind)),
         ("one_word_each", reading(goes_on=lambda tag, kind: False)),
         ("last_lost", reading(end=False)),

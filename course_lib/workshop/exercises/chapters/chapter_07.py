@@ -136,7 +136,7 @@ _LABEL_MISTAKES: dict[str, Callable[..., Any]] = {
 }
 
 
-# --- entities_of ------------------------------------------------------------------------------------------------------
+# --- tagged_entities --------------------------------------------------------------------------------------------------
 
 _Entity = tuple[Any, Any, Any]
 _Picked = list[tuple[Any, str]]  # where a word stands, and its tag
@@ -172,7 +172,7 @@ def _entities_by(
 ) -> Callable[[list[str], _WordOf], list[_Entity]]:
     """``kind`` is that of the entity which is open. ``closes`` is asked for what neither goes on nor opens."""
 
-    def entities_of(tags: list[str], word_of: _WordOf) -> list[_Entity]:
+    def tagged_entities(tags: list[str], word_of: _WordOf) -> list[_Entity]:
         found: list[tuple[str, Any, Any]] = []
         kind = None
         for place, tag in picked(tags, word_of):
@@ -185,7 +185,7 @@ def _entities_by(
                 kind = None
         return [made(*entity) for entity in found]
 
-    return entities_of
+    return tagged_entities
 
 
 _entities = _entities_by()
@@ -759,7 +759,7 @@ EXERCISES = [
         ],
     ),
     Exercise(
-        "entities_of",
+        "tagged_entities",
         minutes=15,
         difficulty=2,
         section="2",
