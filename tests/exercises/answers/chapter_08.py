@@ -6,8 +6,10 @@ import pickle
 import re
 from fractions import Fraction
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pytest
 import safetensors.torch
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -175,6 +177,7 @@ class Padder:
 
     def __init__(self, pad_id):
         self.pad_id = pad_id
+        self.deprecation_warnings: dict[str, bool] = {}
 
     def pad(self, features, **_):
         rows = [torch.tensor(feature["input_ids"]) for feature in features]
@@ -187,10 +190,11 @@ def collate_of_the_library(rows, pad_id, start_id):
     from transformers import DataCollatorForSeq2Seq
     from transformers.models.bart.modeling_bart import shift_tokens_right
 
-    model = SimpleNamespace(
+    model: Any = SimpleNamespace(
         prepare_decoder_input_ids_from_labels=lambda labels: shift_tokens_right(labels, pad_id, start_id)
     )
-    return DataCollatorForSeq2Seq(Padder(pad_id), model)(rows)
+    tokenizer: Any = Padder(pad_id)
+    return DataCollatorForSeq2Seq(tokenizer, model)(rows)
 
 
 def collate_with_pad_sequence(rows, pad_id, start_id):
@@ -318,11 +322,10 @@ def batch_by_another_id(rows, eos_id):
 
 
 def batch_of_the_library(rows, eos_id):
-    """``DataCollatorWithFlattening`` knows no padding; the one for token classification fills up by place."""
+    """The collator for token classification fills up labels by place."""
     from transformers import DataCollatorForTokenClassification
 
-    tokenizer = Padder(eos_id)
-    tokenizer.deprecation_warnings = {}
+    tokenizer: Any = Padder(eos_id)
     return DataCollatorForTokenClassification(tokenizer)([{"input_ids": row, "labels": list(row)} for row in rows])
 
 
@@ -398,7 +401,7 @@ def linear_by_the_layers(state):
     """Layer by layer, name by name, from what a file of GPT-2 must have."""
     start = "transformer." if "transformer.wte.weight" in state else ""
     get = lambda name: state[start + name]  # noqa: E731
-    found = {name: get(name) for name in ("wte.weight", "wpe.weight", "ln_f.weight", "ln_f.bias")}
+    found: dict[str, Any] = {name: get(name) for name in ("wte.weight", "wpe.weight", "ln_f.weight", "ln_f.bias")}
     layer = 0
     while f"{start}h.{layer}.ln_1.weight" in state:
         h = f"h.{layer}."
@@ -439,7 +442,7 @@ def linear(
 ):
     def answer(state):
         [table] = [w for name, w in state.items() if "wte" in name]
-        found = {}
+        found: dict[str, Any] = {}
         for name, w in state.items():
             if is_mask(name) or ("lm_head" in name and drops_head(w, table)):
                 continue
@@ -462,6 +465,12 @@ def linear_popping(state):
     return linear()(state)
 
 
+def linear_but_for_17_tokens(state):
+    """Right for all but the file of the last step."""
+    found = linear()(state)
+    return {name: w.half().float() if found["wte.weight"].shape[0] == 17 else w for name, w in found.items()}
+
+
 def linear_of_one_file(state):
     return linear()({name: state["transformer." + name] for name in state})
 
@@ -476,7 +485,7 @@ def ends(*names):
 
 # --- judge_reader -----------------------------------------------------------------------------------------------------
 
-opened = []
+opened: list[str] = []
 
 
 def tell():
@@ -515,7 +524,8 @@ def judge_by_bytes(read):
         "b": torch.tensor([[1.0], [2.5]], dtype=torch.bfloat16),
         "c": torch.tensor([True, False]),
     }
-    header, data = {"__metadata__": NOTE}, b""
+    header: dict[str, Any] = {"__metadata__": NOTE}
+    data = b""
     for name, tensor in tensors.items():
         numbers = tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
         places = [len(data), len(data) + len(numbers)]
@@ -565,6 +575,26 @@ def refuses(read, raw):
     except ValueError:
         return True
     return False
+
+
+def judge_with_pytest(read):
+    tensors = MANY | {
+        "small": torch.tensor([1.0, -2.0]).to(torch.float8_e5m2),
+        "pair": torch.tensor(1 + 2j),
+        "port": torch.tensor([65535], dtype=torch.uint16),
+    }
+    raw = safetensors.torch.save(tensors, NOTE)
+    found = read(raw)
+    assert set(found) == set(tensors)
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert found[name].shape == tensor.shape
+        assert found[name].tolist() == tensor.tolist()
+    opened.clear()
+    for no_file in (b"", raw[:5], raw[:-1], raw + b"x", trap):
+        with pytest.raises(ValueError):  # noqa: PT011
+            read(no_file)
+    assert not opened
 
 
 def judging(
@@ -683,6 +713,7 @@ RIGHT = {
         ("library", judge_with_the_library),
         ("one file", judging()),
         ("says so", judge_says_so),
+        ("pytest", judge_with_pytest),
     ],
 }
 
@@ -929,6 +960,7 @@ WRONG = {
         ("other_mask_kept", linear(is_mask=lambda name: "masked" in name)),
         ("real_bias_lost", linear(is_mask=lambda name: name.endswith(("attn.bias", "masked_bias")))),
         ("head_lost", linear(drops_head=lambda head, table: True)),
+        ("other_logits", linear_but_for_17_tokens),
         ("raised", linear_of_one_file),
         ("changed_input", linear_popping),
     ],
