@@ -6,6 +6,7 @@ model that writes text is of no use without its tokenizer: ``save_with_tokenizer
 """
 
 import hashlib
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,21 @@ def save_model(folder: str | Path, model: nn.Module, **facts: Any) -> None:
     """Write the model to ``folder``, with any ``facts`` about it that JSON can hold: corpus, seed, steps, loss.
 
     Raises TypeError for a model of another kind than those in ``MODELS`` (a compiled or wrapped one: give what is
-    inside), ValueError for a fact named ``config``: that is the model's own.
+    inside), ValueError for one with LoRA beside its layers, and for a fact named ``config``: that is the model's own.
     """
     kind = type(model).__name__
     if type(model) is not MODELS.get(kind, (None,))[0]:
         raise TypeError(f"model is a {kind}: it must be one of {', '.join(MODELS)}")
     if "config" in facts:
         raise ValueError("facts has the name 'config': that is the model's own configuration, choose another name")
+    tensors = model_tensors(model)
+    if detours := [name for name in tensors if name.endswith(".lora_a")]:
+        raise ValueError(
+            f"model has LoRA, as {detours[0]}: merge_lora(model) makes it a model of its kind, "
+            "and save_adapter saves LoRA alone"
+        )
     described = {"model": kind, "config": asdict(model.config), **facts}  # type: ignore[call-overload]
-    write_folder(folder, {"model.safetensors": model_tensors(model)}, described)
+    write_folder(folder, {"model.safetensors": tensors}, described)
 
 
 def load_model(folder: str | Path) -> nn.Module:
@@ -57,15 +64,23 @@ def load_model(folder: str | Path) -> nn.Module:
 
 
 def save_with_tokenizer(folder: str | Path, model: nn.Module, tokenizer: Tokenizer, **facts: Any) -> None:
-    """``save_model`` to ``folder``/model, and the tokenizer to ``folder``/tokenizer.json."""
+    """``save_model`` to ``folder``/model, and the tokenizer to ``folder``/tokenizer.json.
+
+    Where the model cannot be saved, a pair that was there stays as it was.
+    """
     vocabulary: Any = model.config.vocabulary  # type: ignore[union-attr]
     if tokenizer.vocab_size > vocabulary:
         raise ValueError(f"tokenizer has {tokenizer.vocab_size} ids, but the vocabulary of model is {vocabulary}")
     file = Path(folder) / "tokenizer.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(file)
-    belongs = {"kind": type(tokenizer).__name__, "sha256": _sha256(file)}
-    save_model(file.parent / "model", model, tokenizer=belongs, **facts)
+    aside = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        tokenizer.save(aside)
+        belongs = {"kind": type(tokenizer).__name__, "sha256": _sha256(aside)}
+        save_model(file.parent / "model", model, tokenizer=belongs, **facts)
+        aside.replace(file)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def load_with_tokenizer(folder: str | Path) -> tuple[nn.Module, Tokenizer]:

@@ -20,7 +20,8 @@ def attention_maps(model: nn.Module, *inputs: Any, **named_inputs: Any) -> dict[
     translation model, ``"decoder.5.cross"`` says which source token each target token looked at (Bahdanau et al. 2015,
     section 5.2.1). The model is as before afterwards: no dropout inside, and nothing stays attached to it.
 
-    Raises ValueError where caches are given: a map needs the whole text at once.
+    Raises ValueError for a model without ``MultiHeadAttention`` (as XLNet, whose attention has two streams), and where
+    caches are given: a map needs the whole text at once.
     """
     maps: dict[str, Tensor] = {}
 
@@ -34,6 +35,8 @@ def attention_maps(model: nn.Module, *inputs: Any, **named_inputs: Any) -> dict[
         return look
 
     layers = {name: module for name, module in model.named_modules() if isinstance(module, MultiHeadAttention)}
+    if not layers:
+        raise ValueError(f"model is a {type(model).__name__}, which has no MultiHeadAttention: there is nothing to see")
     hooks = [layer.register_forward_pre_hook(looker(name), with_kwargs=True) for name, layer in layers.items()]
     try:
         with evaluating(model), torch.no_grad():

@@ -26,6 +26,7 @@ from course_lib.models.weights import (
     save_model,
     save_with_tokenizer,
 )
+from course_lib.training.lora import add_lora, merge_lora
 
 ROOT = Path(__file__).resolve().parents[2]
 IDS = torch.tensor([[3, 0, 7, 2, 2], [1, 8, 6, 4, 5]])
@@ -219,6 +220,29 @@ def test_a_tokenizer_with_more_ids_than_the_model_knows_is_not_saved_with_it(tmp
     with pytest.raises(ValueError, match=r"^tokenizer has 13 ids, but the vocabulary of model is 12$"):
         save_with_tokenizer(tmp_path / "pair", small(vocabulary=12), CHARACTERS)
     assert not (tmp_path / "pair").exists()
+
+
+def test_a_pair_stays_whole_where_the_next_one_cannot_be_saved(tmp_path):
+    model = small(vocabulary=13)
+    save_with_tokenizer(tmp_path / "pair", model, CHARACTERS)
+    other = CharacterTokenizer.train(TEXT.upper(), special_tokens=["<|end|>"])
+    with pytest.raises(TypeError, match=r"^facts must hold what JSON can"):
+        save_with_tokenizer(tmp_path / "pair", model, other, seed=object())
+    loaded, its_tokenizer = load_with_tokenizer(tmp_path / "pair")
+    assert torch.equal(output(loaded), output(model))
+    assert its_tokenizer.encode(TEXT) == CHARACTERS.encode(TEXT)
+    assert sorted(path.name for path in (tmp_path / "pair").iterdir()) == ["model", "tokenizer.json"]
+
+
+def test_a_model_with_lora_is_saved_when_it_is_merged(tmp_path):
+    model = made(add_lora(small(), rank=2, alpha=4))
+    with pytest.raises(
+        ValueError, match=r"^model has LoRA, as blocks\.0\.attention\.qkv\.lora_a: merge_lora.* save_adapter"
+    ):
+        save_model(tmp_path / "saved", model)
+    assert not (tmp_path / "saved").exists()
+    save_model(tmp_path / "saved", merge_lora(model))
+    assert torch.equal(output(load_model(tmp_path / "saved")), output(model))
 
 
 def test_a_model_without_a_tokenizer_is_no_pair(tmp_path):

@@ -169,4 +169,20 @@ BUGS = [
         'ipywidgets.dlink((widget, "value"), (slider, "value"))',
         ("tests/workshop/test_widgets.py",),
     ),
+    Bug(
+        "a model without any map has an empty one",
+        _I,
+        "    if not layers:\n",
+        "    if False:\n",
+        MAPS,
+    ),
+    Bug(
+        "the tokenizer is replaced before its model",
+        _W,
+        "tokenizer.save(aside)\n",
+        "tokenizer.save(aside)\n        tokenizer.save(file)\n",
+        WEIGHTS,
+    ),
+    Bug("a tokenizer aside stays there", _W, "        aside.unlink(missing_ok=True)\n", "        pass\n", WEIGHTS),
+    Bug("a model with LoRA is written", _W, 'if name.endswith(".lora_a")]', 'if name.endswith(".lora")]', WEIGHTS),
 ]

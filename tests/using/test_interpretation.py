@@ -14,6 +14,7 @@ from course_lib.layers.positions import sinusoids
 from course_lib.models.decoder import GPT, gpt2_config
 from course_lib.models.encoder_decoder import Transformer, TransformerConfig
 from course_lib.models.parts import POSITIONS
+from course_lib.models.permutation import XLNet, XLNetConfig
 from course_lib.using.interpretation import attention_maps
 from tests.layers.helpers import assert_same, randomized
 from tests.models.helpers import (
@@ -148,6 +149,14 @@ def test_after_an_error_too():
     with pytest.raises(ValueError, match=r"^caches are given: leave them out, for a map needs the whole text at once"):
         attention_maps(model, IDS, caches=model.new_caches())
     assert state(model) == before
+
+
+def test_a_model_whose_attention_is_of_another_kind_is_refused():
+    model = XLNet(XLNetConfig(V, layers=1, heads=2, width=8, hidden=6))
+    with pytest.raises(
+        ValueError, match=r"^model is a XLNet, which has no MultiHeadAttention: there is nothing to see"
+    ):
+        attention_maps(model, IDS)
 
 
 def test_what_the_model_takes_goes_in_by_place_or_by_name():
