@@ -47,14 +47,16 @@ class Words(NamedTuple):
 def words_in(text: str, offsets: Sequence[tuple[int, int]]) -> Words:
     """Letters and digits that stand together are a word, and so is each other token, as a full stop.
 
-    A name that a tokenizer cuts into pieces is one word, and has one label: that of its first token.
+    A name that a tokenizer cuts into pieces is one word, and has one label: that of its first token. Chinese has no
+    spaces: each of its characters is a word. (Several that share a token have one label too; they are one word.)
     """
     places: list[tuple[int, int]] = []
     first_tokens = []
     for number, (start, end) in enumerate(offsets):
         if text[start:end].isspace():
             continue
-        goes_on = start > 0 and text[start - 1 : start + 1].isalnum()  # a letter, and one before it
+        pair = text[start - 1 : start + 1] if start else ""
+        goes_on = pair.isalnum() and not any("\u4e00" <= letter <= "\u9fff" for letter in pair)
         if places and (start < places[-1][1] or goes_on):
             places[-1] = (places[-1][0], end)
         else:
@@ -66,7 +68,7 @@ def words_in(text: str, offsets: Sequence[tuple[int, int]]) -> Words:
 def tags_of(spans: Iterable[tuple[int, int, str]], places: Sequence[tuple[int, int]]) -> list[str]:
     """The IOB2 tag of each word, of which the place in characters is given.
 
-    Raises ValueError where a span does not begin and end where words do: it would be cut.
+    Raises ValueError where a span does not begin and end where words do: it would be cut; and where two overlap.
     """
     at = {start: number for number, (start, _) in enumerate(places)}
     ends = {end for _, end in places}
@@ -74,10 +76,12 @@ def tags_of(spans: Iterable[tuple[int, int, str]], places: Sequence[tuple[int, i
     for start, end, label in spans:
         if start not in at or end not in ends:
             raise ValueError(f"spans has ({start}, {end}, {label!r}): it must begin and end where words do")
-        tags[at[start]] = f"B-{label}"
-        for number in range(at[start] + 1, len(places)):
+        for number in range(at[start], len(places)):
             if places[number][0] < end:
+                if tags[number] != "O":
+                    raise ValueError(f"spans has ({start}, {end}, {label!r}), which overlaps another one")
                 tags[number] = f"I-{label}"
+        tags[at[start]] = f"B-{label}"
     return tags
 
 

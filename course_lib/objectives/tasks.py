@@ -2,6 +2,9 @@
 
 Devlin et al. 2019 (BERT), section 3.2 and figure 4, with the heads of ``course_lib.models.heads``.
 
+The losses leave parts of a pretrained body without a gradient: its own head, and for tags and answers its ``pooler``.
+Training in several processes names them; call ``requires_grad_(False)`` on them before.
+
 Sizes: B sequences, T positions, C classes or labels.
 """
 
@@ -55,8 +58,11 @@ def span_loss(model: nn.Module, batch: LabelledBatch) -> LossSum:
 
 def classification_rows(texts: Iterable[str], classes: Sequence[int], tokenizer: Tokenizer) -> LabelledBatch:
     """``[CLS] text [SEP]``, and the class of each text."""
-    rows = [_row(tokenizer, tokenizer.encode(text)) for text in texts]
-    return _batch(rows, torch.tensor(list(classes)), tokenizer)
+    _check_tokenizer(tokenizer)
+    rows, labels = [_row(tokenizer, tokenizer.encode(text)) for text in texts], list(classes)
+    if len(rows) != len(labels):
+        raise ValueError(f"texts holds {len(rows)} texts and classes {len(labels)}: each text needs its class")
+    return _batch(rows, torch.tensor(labels), tokenizer)
 
 
 def tagging_rows(
@@ -70,6 +76,7 @@ def tagging_rows(
     ``spans`` are, for each text, what is marked in it: (start, end, label) in characters. Raises ValueError for a label
     that ``tags`` do not have.
     """
+    _check_tokenizer(tokenizer)
     numbers = {tag: number for number, tag in enumerate(tags)}
     rows, labels = [], []
     for text, marked in zip(texts, spans, strict=True):
@@ -92,6 +99,7 @@ def question_rows(
 
     Raises ValueError where no tokens hold the answer.
     """
+    _check_tokenizer(tokenizer)
     rows, labels = [], []
     for question, text, (start, end) in zip(questions, texts, answers, strict=True):
         asked, ids = tokenizer.encode(question), tokenizer.encode(text)
@@ -104,6 +112,14 @@ def question_rows(
         rows.append(_row(tokenizer, asked, ids))
         labels.append([len(asked) + 2 + inside[0], len(asked) + 2 + inside[-1]])
     return _batch(rows, torch.tensor(labels), tokenizer)
+
+
+def _check_tokenizer(tokenizer: object) -> None:
+    if not isinstance(tokenizer, Tokenizer):
+        raise TypeError(
+            f"tokenizer is a {type(tokenizer).__name__}, and these rows are for one that encodes the text alone, as "
+            "BytePairTokenizer. A WordPieceTokenizer makes such rows itself: use its encode_text or encode_pair"
+        )
 
 
 def _row(tokenizer: Tokenizer, *texts: list[int]) -> tuple[list[int], list[int]]:

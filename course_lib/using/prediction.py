@@ -25,7 +25,7 @@ def logits_of(model: nn.Module, rows: LabelledBatch, batch_size: int = _ROWS) ->
     """The logits of all rows, on the CPU. Rows of like length are computed together; padding has the logit 0."""
     check_at_least_one("batch_size", batch_size)
     device = next(model.parameters()).device
-    lengths = rows.real.sum(dim=1)
+    lengths = rows.real.sum(dim=1).cpu()
     found: list[tuple[Tensor, Tensor]] = []
     with evaluating(model):
         for part in lengths.argsort().split(batch_size):
@@ -51,7 +51,8 @@ def predicted_classes(model: nn.Module, rows: LabelledBatch) -> list[int]:
 def predicted_tags(model: nn.Module, rows: LabelledBatch, tags: Sequence[str]) -> list[list[str]]:
     """The likeliest tag of each word, for each row: at the tokens that have a label in ``rows``."""
     numbers = logits_of(model, rows).argmax(dim=-1)
-    return [[tags[n] for n in row[label != IGNORE].tolist()] for row, label in zip(numbers, rows.labels, strict=True)]
+    labels = rows.labels.cpu()
+    return [[tags[n] for n in row[label != IGNORE].tolist()] for row, label in zip(numbers, labels, strict=True)]
 
 
 def true_tags(rows: LabelledBatch, tags: Sequence[str]) -> list[list[str]]:
@@ -66,7 +67,7 @@ def predicted_answers(model: nn.Module, rows: LabelledBatch, longest: int = 8) -
     check_at_least_one("longest", longest)
     logits = logits_of(model, rows)
     size = rows.ids.shape[1]
-    inside = rows.real & (rows.segments == 1)
+    inside = (rows.real & (rows.segments == 1)).cpu()
     inside &= inside.roll(-1, dims=1)  # without the [SEP] at its end
     start, end = logits.masked_fill(~inside[..., None], -torch.inf).unbind(dim=-1)
     places = torch.arange(size)

@@ -58,11 +58,30 @@ def test_a_word_in_pieces_by_hand():
     assert words.first_tokens == [0, 4, 5, 6, 8]
 
 
+def test_each_chinese_character_is_a_word_whatever_stands_beside_it():
+    text = "莉莉和Tom2一起，去bo莉"
+    words = words_in(text, token_offsets(TOKENIZERS[256], TOKENIZERS[256].encode(text)))
+    assert [text[start:end] for start, end in words.places] == [
+        "莉",
+        "莉",
+        "和",
+        "Tom2",
+        "一",
+        "起",
+        "，",
+        "去",
+        "bo",
+        "莉",
+    ]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("story", STORIES, ids=range(8))
-def test_what_is_marked_comes_back_from_the_tags(story):
-    tokenizer = TOKENIZERS[300]
-    words = words_in(story.en, token_offsets(tokenizer, tokenizer.encode(story.en)))
-    marked = [Span(*entity[:3]) for entity in story.entities()]
+def test_what_is_marked_comes_back_from_the_tags(story, language):
+    tokenizer = TOKENIZERS[300 if language == "en" else 256]
+    text = getattr(story, language)
+    words = words_in(text, token_offsets(tokenizer, tokenizer.encode(text)))
+    marked = [Span(*entity[:3]) for entity in story.entities(language)]
     tags = tags_of(marked, words.places)
     assert spans_of(tags, words.places) == marked
     assert sum(tag != "O" for tag in tags) > len(marked) / 2
@@ -92,3 +111,9 @@ def test_an_i_that_continues_nothing_marks_nothing():
 def test_a_span_that_cuts_a_word_is_refused(span):
     with pytest.raises(ValueError, match=re.escape(f"spans has {span}: it must begin and end where words do")):
         tags_of([span], [(0, 4), (5, 8)])
+
+
+@pytest.mark.parametrize("second", [(0, 4, "Y"), (0, 8, "Y"), (5, 11, "Y")])
+def test_a_span_that_overlaps_another_is_refused(second):
+    with pytest.raises(ValueError, match=re.escape(f"spans has {second}, which overlaps another one")):
+        tags_of([(0, 8, "X"), (9, 11, "X"), second], [(0, 4), (5, 8), (9, 11)])

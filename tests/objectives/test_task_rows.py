@@ -9,9 +9,11 @@ from course_lib.data.batches import IGNORE
 from course_lib.data.labels import spans_of, token_offsets, words_in
 from course_lib.data.storyworld import Storyworld
 from course_lib.data.storyworld.questions import questions
-from course_lib.data.tokenizers import BytePairTokenizer
+from course_lib.data.tokenizers import BytePairTokenizer, CharacterTokenizer
+from course_lib.data.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
 from course_lib.objectives.masked import CLS, MASK, PAD, SEP
 from course_lib.objectives.tasks import classification_rows, question_rows, tagging_rows
+from tests.layers.helpers import unchecked
 
 STORIES = [Storyworld("full").story(seed) for seed in range(30)]
 TEXTS = [story.en for story in STORIES]
@@ -73,6 +75,39 @@ def test_an_answer_outside_of_its_text_is_refused(answer):
         ValueError, match=re.escape(f"answers has {answer}: it must be a part of its text, which has 9 characters")
     ):
         question_rows(["Who ran?"], ["Rose ran."], [answer], TOKENIZER)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda tokenizer: classification_rows(["Rose ran."], [0], tokenizer),
+        lambda tokenizer: tagging_rows(["Rose ran."], [[]], TAGS, tokenizer),
+        lambda tokenizer: question_rows(["Who ran?"], ["Rose ran."], [(0, 4)], tokenizer),
+    ],
+)
+def test_a_tokenizer_that_sets_marks_itself_is_refused(rows):
+    with (
+        unchecked(),
+        pytest.raises(TypeError, match=r"^tokenizer is a WordPieceTokenizer, .* encode_text or encode_pair"),
+    ):
+        rows(WordPieceTokenizer([*SPECIAL_TOKENS, "rose", "ran", "who", "?", "."]))
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 2], []])
+def test_each_text_has_one_class(classes):
+    with pytest.raises(
+        ValueError, match=rf"^texts holds 2 texts and classes {len(classes)}: each text needs its class"
+    ):
+        classification_rows(["Rose ran.", "Ben sat."], classes, TOKENIZER)
+
+
+def test_entities_of_chinese_stories_are_marked_where_each_character_is_a_token_or_more():
+    tokenizer = CharacterTokenizer.train("".join(story.zh for story in STORIES), special_tokens=(PAD, CLS, SEP, MASK))
+    marked = [[entity[:3] for entity in story.entities("zh")] for story in STORIES]
+    batch = tagging_rows([story.zh for story in STORIES], marked, TAGS, tokenizer)
+    for story, labels, spans in zip(STORIES, batch.labels, marked, strict=True):
+        words = words_in(story.zh, token_offsets(tokenizer, tokenizer.encode(story.zh)))
+        assert spans_of([TAGS[n] for n in labels[labels != IGNORE].tolist()], words.places) == spans
 
 
 def test_labels_are_integers_that_a_loss_takes():

@@ -83,4 +83,32 @@ BUGS = [
         SAID,
     ),
     Bug("a prediction is made with dropout", _P, "    with evaluating(model):\n", "    with torch.no_grad():\n", SAID),
+    Bug("Chinese characters side by side are a word", _L, '"\\u4e00" <= letter <= "\\u9fff"', "letter is None", LABELS),
+    Bug(
+        "a Chinese character goes on with what is before it",
+        _L,
+        "for letter in pair)",
+        "for letter in pair[:1])",
+        LABELS,
+    ),
+    Bug("of two spans on a word the second one stays", _L, 'if tags[number] != "O":', "if False:", LABELS),
+    Bug("any tokenizer will do", _R, "    if not isinstance(tokenizer, Tokenizer):\n", "    if not tokenizer:\n", ROWS),
+    Bug(
+        "there may be more classes than texts", _R, "if len(rows) != len(labels):", "if len(rows) > len(labels):", ROWS
+    ),
+    Bug(
+        "lengths stay where the rows are",
+        _P,
+        "lengths = rows.real.sum(dim=1).cpu()",
+        "lengths = rows.real.sum(dim=1)",
+        SAID,
+    ),
+    Bug("labels stay where the rows are", _P, "labels = rows.labels.cpu()", "labels = rows.labels", SAID),
+    Bug(
+        "where an answer may be stays where the rows are",
+        _P,
+        "(rows.segments == 1)).cpu()",
+        "(rows.segments == 1))",
+        SAID,
+    ),
 ]

@@ -15,6 +15,7 @@ from course_lib.models.heads import SequenceClassifier, SpanExtractor, TokenClas
 from course_lib.objectives.masked import CLS, MASK, PAD, SEP
 from course_lib.objectives.tasks import classification_rows, question_rows, tagging_rows
 from course_lib.using.prediction import logits_of, predicted_answers, predicted_classes, predicted_tags, true_tags
+from tests.elsewhere import elsewhere
 from tests.layers.helpers import randomized
 
 STORIES = [Storyworld("easy").story(seed) for seed in range(23)]
@@ -75,6 +76,16 @@ def test_an_answer_is_the_best_pair_of_start_and_end_in_the_text(longest, monkey
         pairs = [(a, b) for a, b in itertools.product(places, places) if a <= b < a + longest]
         assert tuple(answer) == max(pairs, key=lambda pair: start[pair[0]] + end[pair[1]])
     assert len({b - a for a, b in found}) > (longest > 1)
+
+
+def test_rows_may_be_on_another_device():
+    tagged = tagging_rows(TEXTS, [[e[:3] for e in story.entities()] for story in STORIES], TAGS, TOKENIZER)
+    asked = question_rows(["Where is Rose?"] * len(TEXTS), TEXTS, [(0, 4)] * len(TEXTS), TOKENIZER)
+    tagger, reader = randomized(TokenClassifier(body(), len(TAGS))), randomized(SpanExtractor(body()))
+    assert torch.equal(logits_of(tagger, elsewhere(tagged)), logits_of(tagger, tagged))
+    assert predicted_tags(tagger, elsewhere(tagged), TAGS) == predicted_tags(tagger, tagged, TAGS)
+    assert true_tags(elsewhere(tagged), TAGS) == true_tags(tagged, TAGS)
+    assert torch.equal(predicted_answers(reader, elsewhere(asked)), predicted_answers(reader, asked))
 
 
 def test_a_model_may_be_in_half_precision():
