@@ -24,3 +24,9 @@ def in_error_words(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of {value.dtype} with shape {tuple(value.shape)}"
     return f"{value!r:.60}"
+
+
+def check_generator(value: object) -> None:
+    """Raises TypeError for anything but a ``torch.Generator``: the library has no random numbers of its own."""
+    if not isinstance(value, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, as torch.Generator().manual_seed(0), not {value!r:.60}")

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Int, Integer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from course_lib.arguments import check_at_least_one, holds_integers
+from course_lib.arguments import check_at_least_one, check_generator, holds_integers
 
 IGNORE = -100  # the target that a loss leaves out: the default ignore_index of torch.nn.functional.cross_entropy
 
@@ -46,6 +46,11 @@ class PackedBatch(NamedTuple):
 
 
 AnyBatch = TypeVar("AnyBatch", bound=tuple[Tensor, ...])
+
+
+def batch_like(batch: AnyBatch, tensors: Iterable[Tensor]) -> AnyBatch:
+    """Other tensors as a batch of the same kind: a NamedTuple with its names, or a plain tuple."""
+    return type(batch)(*tensors) if hasattr(batch, "_fields") else type(batch)(tensors)
 
 
 def next_token_windows(
@@ -73,10 +78,7 @@ def sample_windows(
     check_at_least_one("length", length)
     check_at_least_one("batch_size", batch_size)
     corpus = _checked_corpus(ids, needed=length + 1)
-    if not isinstance(generator, torch.Generator):
-        raise TypeError(
-            f"generator must be a torch.Generator, as torch.Generator().manual_seed(0), not {generator!r:.60}"
-        )
+    check_generator(generator)
     starts = torch.randint(len(corpus) - length, (batch_size,), generator=generator, device=generator.device)
     rows = _rows_from(corpus, starts.to(corpus.device), length + 1)
     return rows[:, :-1], rows[:, 1:]
@@ -184,7 +186,7 @@ def row_batches(batch: AnyBatch, batch_size: int, generator: torch.Generator | N
     """
     check_at_least_one("batch_size", batch_size)
     order = _order(len(batch[0]), generator)
-    return (type(batch)(*(tensor[rows] for tensor in batch)) for rows in order.split(batch_size))
+    return (batch_like(batch, (tensor[rows] for tensor in batch)) for rows in order.split(batch_size))
 
 
 class WindowBatches:
@@ -228,7 +230,8 @@ class EpochBatches(Generic[AnyBatch]):
             raise ValueError(f"batch_size is {batch_size}: it must be at most {rows}, the number of rows in batch")
         self._batch, self._batch_size = batch, batch_size
         self._generator = _seeded(seed)
-        self._made_of = {"rows": rows, "batch_size": batch_size, "seed": seed}
+        self._made_of = {"kind": type(self).__name__, "rows": rows, "batch_size": batch_size, "seed": seed}
+        self._rows = rows
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
@@ -236,7 +239,7 @@ class EpochBatches(Generic[AnyBatch]):
         self._order = self._new_order()
 
     def _new_order(self) -> Tensor:
-        return _order(self._made_of["rows"], self._generator)
+        return _order(self._rows, self._generator)
 
     def __iter__(self) -> Iterator[AnyBatch]:
         return self
@@ -248,8 +251,7 @@ class EpochBatches(Generic[AnyBatch]):
             self._begin_epoch()
             numbers = torch.cat([numbers, self._order[:absent]])
             self._position = absent
-        rows = [tensor[numbers.to(tensor.device)] for tensor in self._batch]
-        return type(self._batch)(*rows) if hasattr(self._batch, "_fields") else type(self._batch)(rows)
+        return batch_like(self._batch, (tensor[numbers.to(tensor.device)] for tensor in self._batch))
 
     def state_dict(self) -> dict[str, Any]:
         return {"made_of": self._made_of, "epoch_began": self._epoch_began, "position": self._position}
@@ -276,14 +278,14 @@ class LengthBatches(EpochBatches[AnyBatch]):
         super().__init__(batch, batch_size, seed)
 
     def _new_order(self) -> Tensor:
-        lengths = self._batch[self._at].sum(dim=1)
+        lengths = self._batch[self._at].sum(dim=1).cpu()  # where the order is
         return alike_together(super()._new_order(), [lengths], self._batch_size, self._generator)
 
     def __next__(self) -> AnyBatch:
         batch = super().__next__()
         shape = batch[self._at].shape
         longest = int(batch[self._at].sum(dim=1).max())
-        return type(batch)(*(t[:, :longest] if t.shape[:2] == shape else t for t in batch))
+        return batch_like(batch, (t[:, :longest] if t.shape[:2] == shape else t for t in batch))
 
 
 class PairBatch(NamedTuple):
@@ -372,7 +374,7 @@ def _seeded(seed: object) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _check_made_of(own: dict[str, int], state: dict[str, Any]) -> None:
+def _check_made_of(own: dict[str, Any], state: dict[str, Any]) -> None:
     if own != state.get("made_of"):
         raise ValueError(f"state is of batches made with {state.get('made_of')}, and these were made with {own}")
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Int, Integer
 from torch import Tensor, nn
 
-from course_lib.arguments import check_at_least_one, holds_integers, in_error_words
+from course_lib.arguments import check_at_least_one, check_generator, holds_integers, in_error_words
 from course_lib.data.batches import IGNORE
 from course_lib.objectives.causal import LossSum, loss_sum
 
@@ -50,6 +50,7 @@ def mask_tokens(
     """
     ordinary = _ordinary(vocabulary, mask_id, special_ids)
     ids, real = _checked_places(ids, real, word_ids, share, vocabulary)
+    check_generator(generator)
 
     def draw() -> Tensor:
         return torch.rand(ids.shape, generator=generator, device=generator.device).to(ids.device)
@@ -99,6 +100,8 @@ def _checked_places(
     """``ids`` as int64 and ``real``, where all arguments are as they must be."""
     if not holds_integers(ids) or ids.ndim != 2:
         raise TypeError(f"ids must be a tensor of integers, (B, T), not {in_error_words(ids)}")
+    if real is not None and (not isinstance(real, Tensor) or real.dtype != torch.bool):
+        raise TypeError(f"real must be a tensor of bool, not {in_error_words(real)}: attention_mask.bool() is one")
     for name, tensor in (("real", real), ("word_ids", word_ids)):
         if tensor is not None and tensor.shape != ids.shape:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}: it must have that of ids, {tuple(ids.shape)}")

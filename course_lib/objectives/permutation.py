@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-from course_lib.arguments import holds_integers, in_error_words
+from course_lib.arguments import check_generator, holds_integers, in_error_words
 from course_lib.data.batches import IGNORE
 from course_lib.objectives.causal import LossSum, loss_sum
 
@@ -39,8 +39,9 @@ class PermutationBatch(NamedTuple):
 
 def sample_orders(real: Bool[Tensor, "B T"], generator: torch.Generator) -> Int[Tensor, "B T"]:
     """A factorisation order for each row: ``orders[b, i]`` is the position that comes i-th. Padding comes last."""
+    check_generator(generator)
     draws = torch.rand(real.shape, generator=generator, device=generator.device, dtype=torch.float64)
-    return draws.to(real.device).masked_fill(~real, 1.0).argsort(dim=1)
+    return draws.masked_fill(~real.to(draws.device), 1.0).argsort(dim=1).to(real.device)  # mps knows no float64
 
 
 def order_mask(orders: Int[Tensor, "B T"], context: Int[Tensor, "B"]) -> Bool[Tensor, "B T T"]:
@@ -72,10 +73,7 @@ def permutation_batch(
         raise TypeError(f"ids must be a tensor of integers with shape (B, T), not {in_error_words(ids)}")
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}: it must be above 0 and at most 1, as 1/6")
-    if not isinstance(generator, torch.Generator):
-        raise TypeError(
-            f"generator must be a torch.Generator, as torch.Generator().manual_seed(0), not {generator!r:.60}"
-        )
+    check_generator(generator)
     if real is None:
         real = torch.ones_like(ids, dtype=torch.bool)
     if not isinstance(real, Tensor) or real.dtype != torch.bool or real.shape != ids.shape:
@@ -94,5 +92,9 @@ def permutation_batch(
 
 
 def permutation_loss(model: nn.Module, batch: PermutationBatch) -> LossSum:
-    """For an ``XLNet``: eq. 3, at the positions that are predicted."""
+    """For an ``XLNet``: eq. 3, at the positions that are predicted.
+
+    These batches have no segments, so ``attention.segments`` of its blocks has no part in this. Training in several
+    processes wants to know: call ``requires_grad_(False)`` on each before.
+    """
     return loss_sum(model(batch.ids, mask=batch.mask, queries=batch.queries), batch.targets)

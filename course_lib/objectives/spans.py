@@ -24,7 +24,7 @@ from jaxtyping import Bool, Int
 from numpy import float32
 from torch import Tensor
 
-from course_lib.arguments import check_at_least_one
+from course_lib.arguments import check_at_least_one, check_generator
 from course_lib.data.batches import Ids, PairBatch, _checked_ids, _checked_sequences, pair_batch
 
 
@@ -37,6 +37,7 @@ def random_spans(
     to do that all are equally likely. A text of one token is kept.
     """
     check_at_least_one("length", length)
+    check_generator(generator)
     if not 0 < share < 1:
         raise ValueError(f"share is {share}: it must be more than 0 and below 1")
     if not mean_length >= 1:
@@ -90,13 +91,13 @@ def corrupt_spans(
 def restore_spans(source: Ids, target: Ids, sentinel_ids: Sequence[int]) -> list[int]:
     """The text: each sentinel of the input gives way to what stands behind it in the target.
 
-    The target may be what a model wrote. A sentinel that it left out stands for nothing; what comes before the first
-    sentinel, or behind one that is not in the input, is lost.
+    The target may be what a model wrote, and may be empty. A sentinel that it left out stands for nothing; what comes
+    before the first sentinel, or behind one that is not in the input, is lost.
     """
     sentinels = {*sentinel_ids}
     spans: dict[int, list[int]] = {}
     span: list[int] = []
-    for token in _checked_ids("target", target).tolist():
+    for token in _checked_ids("target", target).tolist() if len(target) else []:
         if token in sentinels:
             span = spans.setdefault(token, [])
         else:

@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from course_lib.data.batches import AnyBatch, batch_like
 from course_lib.runtime import best_device
 
 
@@ -37,7 +38,7 @@ class Process:
         """The one that writes files and shows progress."""
         return self.rank == 0
 
-    def share(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def share(self, batch: AnyBatch) -> AnyBatch:
         """This process's rows of a batch, on its device."""
         if self.world > 1:
             sizes = dict.fromkeys(len(tensor) for tensor in batch)
@@ -46,8 +47,7 @@ class Process:
                 raise ValueError(f"batches gave tensors with {given} rows: all must have the same number, to be shared")
             if min(sizes) < self.world:
                 raise ValueError(f"batches gave {min(sizes)} row for {self.world} processes: each needs at least one")
-        rows = [tensor[self.rank :: self.world].to(self.device, non_blocking=True) for tensor in batch]
-        return type(batch)(*rows) if hasattr(batch, "_fields") else tuple(rows)
+        return batch_like(batch, (t[self.rank :: self.world].to(self.device, non_blocking=True) for t in batch))
 
     def parallel(self, module: nn.Module) -> nn.Module:
         """The module, so that a backward pass leaves the *mean* of the gradients of all processes in each."""

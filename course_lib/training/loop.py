@@ -139,8 +139,19 @@ def _add_gradients(
                 total, count = loss_of(batch)
             total.backward()
         parts.append((total.detach(), count))
+    if process.world > 1:
+        _check_all_reached(loss_of.module.model)
     totals, counts = zip(*parts, strict=True)
     return process.sum(sum(totals)), process.sum(sum(counts))
+
+
+def _check_all_reached(model: nn.Module) -> None:
+    """DistributedDataParallel waits for the gradient of each parameter, and would stop a step later without a name."""
+    if names := [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]:
+        raise ValueError(
+            f"loss gives no gradient to {', '.join(names)}: several processes need one for each parameter that learns. "
+            "Call requires_grad_(False) on what has no part in this training"
+        )
 
 
 def _average_and_clip(parameters: list[nn.Parameter], count: Tensor, world: int, clip: float | None) -> Tensor:

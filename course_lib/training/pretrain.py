@@ -25,7 +25,16 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from course_lib.data.batches import EpochBatches, LengthBatches, PackedBatch, PaddedBatch, pack_documents, pad_batch
+from course_lib.data.batches import (
+    EpochBatches,
+    LengthBatches,
+    PackedBatch,
+    PaddedBatch,
+    batch_like,
+    pack_documents,
+    pad_batch,
+    row_batches,
+)
 from course_lib.data.corpora import CorpusError, load
 from course_lib.data.splits import split_of
 from course_lib.data.storyworld import Storyworld
@@ -78,8 +87,7 @@ def rows_of(texts: Sequence[str], tokenizer: Tokenizer, length: int) -> PackedBa
 
 def loss_on(model: nn.Module, rows: PackedBatch, batch_size: int = 32) -> tuple[float, int]:
     """The nats over all rows, and over how many targets they are. The model is left in evaluation mode."""
-    parts = zip(*(tensor.split(batch_size) for tensor in rows), strict=True)
-    return _total(packed_loss, model, map(PackedBatch._make, parts))
+    return _total(packed_loss, model, row_batches(rows, batch_size))
 
 
 class Causal:
@@ -115,8 +123,8 @@ class Masked:
 
     def held_out(self, model: nn.Module, texts: Sequence[str], tokenizer: Tokenizer, length: int) -> tuple[float, int]:
         generator = torch.Generator().manual_seed(0)
-        parts = zip(*(tensor.split(32) for tensor in text_rows(texts, tokenizer, length)), strict=True)
-        return _total(masked_loss, model, (hide_words(tokenizer, PaddedBatch(*rows), generator) for rows in parts))
+        parts = row_batches(text_rows(texts, tokenizer, length), 32)
+        return _total(masked_loss, model, (hide_words(tokenizer, rows, generator) for rows in parts))
 
 
 OBJECTIVES: dict[str, Causal | Masked] = {"causal": Causal(), "masked": Masked()}
@@ -156,7 +164,7 @@ def _total(loss: Callable[[nn.Module, Any], LossSum], model: nn.Module, batches:
     device = next(model.parameters()).device
     nats, targets = 0.0, 0
     for batch in batches:
-        total, count = loss(model, type(batch)(*(tensor.to(device) for tensor in batch)))
+        total, count = loss(model, batch_like(batch, (tensor.to(device) for tensor in batch)))
         nats, targets = nats + total.item(), targets + int(count)
     return nats, targets
 

@@ -36,6 +36,7 @@ from course_lib.data.batches import (
     sample_windows,
 )
 from course_lib.objectives.tasks import LabelledBatch
+from tests.elsewhere import Elsewhere, elsewhere
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -572,6 +573,12 @@ def test_rows_of_a_plain_tuple_come_as_a_plain_tuple():
     assert torch.equal(batch[0][:, 0], 2 * batch[1])
 
 
+def test_row_batches_of_a_plain_tuple_are_plain_tuples():
+    batches_of_two = list(row_batches((torch.arange(6).view(3, 2), torch.arange(3)), 2))
+    assert [type(batch) for batch in batches_of_two] == [tuple, tuple]
+    assert [batch[1].tolist() for batch in batches_of_two] == [[0, 1], [2]]
+
+
 def test_pairs_in_a_rectangle_are_those_written_by_hand():
     batch = pair_batch([[11, 12, 13], [14]], [[21], torch.tensor([22, 23])], begin_id=8, end_id=9)
     assert isinstance(batch, PairBatch)
@@ -640,6 +647,12 @@ def test_each_epoch_of_texts_holds_nearly_all_of_them_once_and_cut_to_the_longes
     assert not equal(drawn(lengths(seed=6), 40), texts)
 
 
+def test_texts_may_be_on_another_device():
+    there = drawn(lengths(batch=elsewhere(TEXTS)), 8)
+    assert all(isinstance(tensor, Elsewhere) for batch in there for tensor in batch)
+    assert equal([tuple(tensor.cpu() for tensor in batch) for batch in there], drawn(lengths(), 8))
+
+
 def test_what_is_no_text_is_not_cut():
     one_each = LabelledBatch(TEXTS.ids, TEXTS.mask, torch.zeros_like(TEXTS.ids), torch.arange(11))
     for batch in drawn(LengthBatches(one_each, 4, seed=0), 4):
@@ -688,6 +701,16 @@ def test_the_state_of_other_epochs_is_refused(change):
 def test_the_state_of_other_pairs_is_refused(change):
     with pytest.raises(ValueError, match=r"^state is of batches made with \{.*\}, and these were made with \{.*\}$"):
         pairs(**change).load_state_dict(pairs().state_dict())
+
+
+def test_the_state_of_another_kind_of_source_is_refused():
+    """Their sizes may be the same, but not their orders."""
+    kinds: dict[str, Any] = {"EpochBatches": epochs, "LengthBatches": lengths, "PairBatches": pairs}
+    for (name, make), (other, make_other) in itertools.permutations(kinds.items(), 2):
+        with pytest.raises(
+            ValueError, match=f"^state is of batches made with .*'{name}'.* these were made with .*'{other}'"
+        ):
+            make_other().load_state_dict(make().state_dict())
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_a_state_of_other_batches_is_refused():
     message = "state is of batches made with {'seed': 1}, and these were made with {'seed': 2}"
     with pytest.raises(ValueError, match=re.escape(message)):
         masked(2).load_state_dict(state)
-    message = "state is of batches made with {'rows': 6, 'batch_size': 4, 'seed': 0}"
+    message = "state is of batches made with {'kind': 'EpochBatches', 'rows': 6, 'batch_size': 4, 'seed': 0}"
     with pytest.raises(ValueError, match=re.escape(message)):
         masked(1, order=3).load_state_dict(state)
 

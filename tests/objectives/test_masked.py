@@ -230,6 +230,16 @@ def test_the_loss_of_a_batch_is_that_of_each_row_alone(library):
         ({"ids": torch.tensor([[1, V]])}, ValueError, "ids hold 23: the ids of this vocabulary are 0 to 22"),
         ({"ids": torch.tensor([[-1, 3]])}, ValueError, "ids hold -1: the ids"),
         ({"real": torch.ones(1, 3, dtype=torch.bool)}, ValueError, "real has shape (1, 3): it must have that of ids"),
+        (
+            {"real": torch.ones(1, 2, dtype=torch.long)},
+            TypeError,
+            "real must be a tensor of bool, not a tensor of torch.int64 with shape (1, 2): attention_mask.bool()",
+        ),
+        (
+            {"generator": None},
+            TypeError,
+            "generator must be a torch.Generator, as torch.Generator().manual_seed(0), not",
+        ),
         ({"word_ids": torch.ones(2, 2, dtype=torch.long)}, ValueError, "word_ids has shape (2, 2): it must have that"),
         ({"share": 0.0}, ValueError, "share is 0.0: it must be more than 0, and at most 1"),
         ({"share": 15}, ValueError, "share is 15: it must be more than 0, and at most 1"),

@@ -21,6 +21,7 @@ from course_lib.objectives.permutation import (
     permutation_loss,
     sample_orders,
 )
+from tests.elsewhere import Elsewhere
 from tests.layers.helpers import assert_same, randn, randomized, seeded, unchecked
 
 V, B, T = 11, 3, 12
@@ -261,3 +262,9 @@ def test_a_batch_is_a_tuple_of_tensors_with_a_row_for_each_text():
     batch = permutation_batch(IDS, generator=seeded(0))
     assert isinstance(batch, PermutationBatch)
     assert {len(tensor) for tensor in batch} == {B}
+
+
+def test_an_order_is_sorted_where_it_was_drawn_for_some_devices_know_no_float64():
+    assert torch.equal(sample_orders(REAL.as_subclass(Elsewhere), seeded(3)), sample_orders(REAL, seeded(3)))
+    with unchecked(), pytest.raises(TypeError, match=r"^generator must be a torch\.Generator, as .*, not None"):
+        sample_orders(REAL, None)  # type: ignore[arg-type]

@@ -140,6 +140,9 @@ def test_what_a_model_leaves_out_stands_for_nothing():
     assert restore_spans(source, [99, 5, 6, 98, 7], sentinels) == [1, 5, 6, 2, 7, 3]
     assert restore_spans(source, [4, 98, 7, 97, 8], sentinels) == [1, 2, 7, 3]
     assert restore_spans(source, [98, 7, 99, 5, 98, 8], sentinels) == [1, 5, 2, 7, 8, 3]
+    assert (
+        restore_spans(source, [], sentinels) == restore_spans(source, torch.tensor([]).long(), sentinels) == [1, 2, 3]
+    )
 
 
 # --- a batch ---------------------------------------------------------------------------------------------------------
@@ -175,6 +178,11 @@ def test_a_batch_holds_both_sides_of_each_text_closed():
         ({"share": 1.0}, ValueError, "share is 1.0: it must be more than 0 and below 1"),
         ({"mean_length": 0.5}, ValueError, "mean_length is 0.5: a span has at least 1 token"),
         ({"mean_length": math.nan}, ValueError, "mean_length is nan: a span has at least 1 token"),
+        (
+            {"generator": None},
+            TypeError,
+            "generator must be a torch.Generator, as torch.Generator().manual_seed(0), not",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(changes, error, message):

@@ -187,4 +187,8 @@ BUGS = [
         'for method in ("__next__",):',
         CORRUPTION,
     ),
+    Bug("numbers are taken for what is real", _M, "or real.dtype != torch.bool)", "or False)", MASKED),
+    Bug("masking draws from any generator", _M, "    check_generator(generator)\n", "", MASKED),
+    Bug("spans are drawn from any generator", _S, "    check_generator(generator)\n", "", SPANS),
+    Bug("a model must write something", _S, ".tolist() if len(target) else []", ".tolist()", SPANS),
 ]

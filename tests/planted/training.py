@@ -302,8 +302,8 @@ BUGS = [
     Bug(
         "all epochs have the same order",
         BATCHES_FILE,
-        '_order(self._made_of["rows"], self._generator)',
-        '_order(self._made_of["rows"], _seeded(0))',
+        "_order(self._rows, self._generator)",
+        "_order(self._rows, _seeded(0))",
         BATCHES,
     ),
     Bug(
@@ -315,12 +315,12 @@ BUGS = [
     ),
     Bug("the state of other batches passes", BATCHES_FILE, 'if own != state.get("made_of"):', "if False:", BATCHES),
     # --- several processes
-    Bug("every process takes all rows", PROCESSES_FILE, "tensor[self.rank :: self.world]", "tensor", PROCESSES),
+    Bug("every process takes all rows", PROCESSES_FILE, "t[self.rank :: self.world]", "t", PROCESSES),
     Bug(
         "rows of all but the first process are lost",
         PROCESSES_FILE,
-        "tensor[self.rank :: self.world]",
-        "tensor[:: self.world]",
+        "t[self.rank :: self.world]",
+        "t[:: self.world]",
         PROCESSES,
     ),
     Bug("gradients are the mean over processes", LOOP_FILE, "factor = world / count", "factor = 1 / count", PROCESSES),
@@ -359,5 +359,27 @@ BUGS = [
         "process.parallel(_Loss(model, loss))",
         "_Loss(process.parallel(model), loss)",
         PROCESSES,
+    ),
+    Bug(
+        "a parameter without a gradient goes on to the next step",
+        LOOP_FILE,
+        "        _check_all_reached(loss_of.module.model)\n",
+        "        pass\n",
+        PROCESSES,
+    ),
+    Bug(
+        "sources of all kinds have one state",
+        BATCHES_FILE,
+        '{"kind": type(self).__name__, "rows"',
+        '{"kind": "batches", "rows"',
+        BATCHES,
+    ),
+    Bug("the order of texts is where the texts are", BATCHES_FILE, ".sum(dim=1).cpu()  #", ".sum(dim=1)  #", BATCHES),
+    Bug(
+        "a plain tuple is taken for a NamedTuple",
+        BATCHES_FILE,
+        'type(batch)(*tensors) if hasattr(batch, "_fields") else type(batch)(tensors)',
+        "type(batch)(*tensors)",
+        BATCHES,
     ),
 ]

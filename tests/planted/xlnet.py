@@ -183,8 +183,8 @@ BUGS = [
         OBJECTIVE,
     ),
     Bug("context does not read context", _O, "return before | in_context[:, None, :]", "return before", OBJECTIVE),
-    Bug("padding comes first", _O, "masked_fill(~real, 1.0)", "masked_fill(~real, -1.0)", OBJECTIVE),
-    Bug("padding is shuffled in", _O, ".masked_fill(~real, 1.0)", "", OBJECTIVE),
+    Bug("padding comes first", _O, "(~real.to(draws.device), 1.0)", "(~real.to(draws.device), -1.0)", OBJECTIVE),
+    Bug("padding is shuffled in", _O, ".masked_fill(~real.to(draws.device), 1.0)", "", OBJECTIVE),
     Bug(
         "all rows have one order",
         _O,
@@ -282,4 +282,11 @@ BUGS = [
     ),
     Bug("clamped distances are let in", _P, "        clamp_len=(-1,),\n", "", PRETRAINED),
     Bug("the eps is not read", _P, '        norm_eps=settings.get("layer_norm_eps", 1e-12),\n', "", PRETRAINED),
+    Bug(
+        "an order is sorted where the batch is",
+        _O,
+        "draws.masked_fill(~real.to(draws.device), 1.0)",
+        "draws.to(real.device).masked_fill(~real, 1.0)",
+        OBJECTIVE,
+    ),
 ]

@@ -61,6 +61,13 @@ def around_forward(model: nn.Module, batch: tuple[Tensor, Tensor]) -> LossSum:
     return LossSum(total, (targets != -100).sum())
 
 
+def with_a_spare_layer(process: Process) -> Result:
+    """A part of the model that the loss never reaches."""
+    model = Small()
+    model.spare = nn.Linear(2, 3).double()
+    return small(process, model=model, optimisers=torch.optim.SGD(model.parameters(), lr=0.1))
+
+
 def stopped(process: Process) -> Result:
     """The last process alone wants to stop."""
     return small(process, callbacks=[lambda p: p.step == 3 and process.rank == process.world - 1])
@@ -143,6 +150,7 @@ def main(folder: Path) -> None:
         if process.world > 1:
             ids, targets = examples(rows=4)
             failing["one row"] = lambda: small(process, batches=Listed([examples(rows=1)]))
+            failing["spare"] = lambda: with_a_spare_layer(process)
             failing["uneven"] = lambda: small(process, batches=Listed([(ids, targets[:3])]))
         for name, fail in failing.items():
             try:

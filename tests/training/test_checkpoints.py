@@ -357,11 +357,11 @@ def test_a_damaged_older_checkpoint_is_no_obstacle(two_checkpoints, tmp_path):
         ({"steps": 3}, "it has done 4 steps, and now steps is 3"),
         (
             {"batches": EpochBatches(examples(), 5, seed=1)},
-            "state is of batches made with {'rows': 23, 'batch_size': 4",
+            "state is of batches made with {'kind': 'EpochBatches', 'rows': 23, 'batch_size': 4",
         ),
         (
             {"batches": WindowBatches([1, 2, 3], 1, 1, seed=0)},
-            "state is of batches made with {'rows': 23, 'batch_size': ",
+            "state is of batches made with {'kind': 'EpochBatches', 'rows': 23, 'batch_size': ",
         ),
         (
             {"model": Small(dtype=torch.float32)},

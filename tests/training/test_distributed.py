@@ -105,6 +105,17 @@ def test_a_batch_that_cannot_be_shared_is_named_in_every_process(folder):
         )
 
 
+def test_a_parameter_that_the_loss_does_not_reach_is_named_in_every_process(folder):
+    """DistributedDataParallel itself would stop a step later, and speak of its own options."""
+    for rank in range(2):
+        assert facts(folder, 2, rank)["spare"] == (
+            "ValueError: loss gives no gradient to spare.weight, spare.bias: several processes need one for each "
+            "parameter that learns. Call requires_grad_(False) on what has no part in this training"
+        )
+    _, history = in_processes.with_a_spare_layer(Process(0, 1, torch.device("cpu")))  # alone, it may be so
+    assert len(history.losses) == 6
+
+
 def test_a_checkpoint_of_two_processes_is_no_start_for_one(folder):
     """Each process's random numbers are in it."""
     process = Process(0, 1, torch.device("cpu"))

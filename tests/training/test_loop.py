@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from course_lib.data.batches import IGNORE, EpochBatches
+from course_lib.models.decoder import GPT, gpt2_config
 from course_lib.objectives.causal import LossSum, causal_loss
 from course_lib.training import loop
 from course_lib.training.callbacks import EarlyStopping, Evaluation, History, Progress
 from course_lib.training.checkpoints import Checkpoints
 from course_lib.training.loop import train
 from course_lib.training.schedules import constant, linear_decay
-from tests.training.helpers import Listed, Small, examples, loss, mean_loss
+from tests.training.helpers import LENGTH, VOCABULARY, Listed, Small, examples, loss, mean_loss
 
 
 def batches(count: int, rows: int = 7) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -550,11 +551,18 @@ def test_bad_arguments_of_callbacks_are_named(make):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_on_a_gpu_the_loop_never_waits_for_it_between_two_looks():
-    model = Small(dtype=torch.float32).to("cuda")
+@pytest.mark.parametrize(
+    ("make", "loss_of"),
+    [
+        (lambda: Small(dtype=torch.float32), loss),
+        (lambda: GPT(gpt2_config(VOCABULARY, LENGTH, 1, 1, 4)), causal_loss),  # its positions are learned
+    ],
+)
+def test_on_a_gpu_the_loop_never_waits_for_it_between_two_looks(make, loss_of):
+    model = make().to("cuda")
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
     gpu_batches = [tuple(tensor.to("cuda") for tensor in batch) for batch in batches(40)]
-    train(model, Listed(gpu_batches[:2]), loss, optimiser, steps=2)
+    train(model, Listed(gpu_batches[:2]), loss_of, optimiser, steps=2)
     modes = []
 
     def strict(progress: Progress) -> None:
@@ -563,7 +571,7 @@ def test_on_a_gpu_the_loop_never_waits_for_it_between_two_looks():
         torch.cuda.set_sync_debug_mode("error" if progress.step < progress.steps else "default")
 
     try:
-        train(model, Listed(gpu_batches), loss, optimiser, steps=19, callbacks=[strict])
+        train(model, Listed(gpu_batches), loss_of, optimiser, steps=19, callbacks=[strict])
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(modes) == 19
