@@ -408,6 +408,13 @@ def test_a_story_of_another_language_level_or_split_is_refused(level: str) -> No
             world("easy").log_prob(story.en, "en", "validation")
 
 
+def test_a_text_too_unlikely_for_a_float_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    story, scorer = sample("easy", "train", 1)[0], world("easy").scorer("en", "train")
+    monkeypatch.setattr(scorer, "forward", lambda text: [[(len(text), None, 1e-200 * 1e-200)]])
+    with pytest.raises(ValueError, match=r"^text is a story, but so unlikely that its probability is 0 as a float"):
+        scorer.log_prob(story.en)
+
+
 def test_texts_that_are_no_strings_are_refused() -> None:
     with pytest.raises(TypeError, match="text must be a string, not list"):
         world("easy").log_prob(["One day"])  # type: ignore[arg-type]

@@ -75,6 +75,12 @@ def test_what_is_added_is_the_wave_or_the_learned_vector_of_each_position():
     assert learned.table.weight.std().item() == pytest.approx(0.02, rel=0.3)  # 98 numbers: 4 standard errors are 0.29
 
 
+def test_learned_positions_make_no_other_device_wait():
+    """What is on "meta" cannot be read at all."""
+    added = Learned(7, D).to("meta").add(randn(B, T, D).to("meta"), torch.arange(T).to("meta"))
+    assert added.shape == (B, T, D)
+
+
 # --- queries and keys are turned -------------------------------------------------------------------------------------
 
 

@@ -673,4 +673,11 @@ BUGS = [
         "if False:",
         BLOCK,
     ),
+    Bug(
+        "a GPU waits until its positions are read",
+        _P,
+        'if positions.device.type == "cpu" and not torch.compiler',
+        "if not torch.compiler",
+        POSITIONS,
+    ),
 ]

@@ -132,4 +132,11 @@ BUGS = [
         "min(found.items(), key=",
         WORLD,
     ),
+    Bug(
+        "a text may have no probability",
+        "course_lib/data/storyworld/scorer.py",
+        "        if not probability:\n",
+        "        if probability < 0:\n",
+        TRUTH,
+    ),
 ]

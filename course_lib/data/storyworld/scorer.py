@@ -53,7 +53,10 @@ class Scorer:
         """log P(text), in nats."""
         if not isinstance(text, str):
             raise TypeError(f"text must be a string, not {type(text).__name__}")
-        return math.log(sum(probability for _, _, probability in self.forward(text)[-1]))
+        probability = sum(probability for _, _, probability in self.forward(text)[-1])
+        if not probability:
+            raise ValueError(f"text is a story, but so unlikely that its probability is 0 as a float: {text[:60]!r}...")
+        return math.log(probability)
 
     def forward(self, text: str) -> list[list[Outcome]]:
         """After each sentence: the positions and states that the text so far allows. Last come whole stories."""
