@@ -126,8 +126,8 @@ def test_an_untied_head_is_hugging_faces(tmp_path, dtype, atol):
 
 
 def test_with_nothing_around_its_blocks_it_is_a_llama_that_may_look_ahead():
-    sizes = {"vocab_size": V, "max_position_embeddings": CONTEXT, "hidden_size": D, "intermediate_size": F}
-    counts = {"num_hidden_layers": LAYERS, "num_attention_heads": H, "num_key_value_heads": H}
+    sizes: Any = {"vocab_size": V, "max_position_embeddings": CONTEXT, "hidden_size": D, "intermediate_size": F}
+    counts: Any = {"num_hidden_layers": LAYERS, "num_attention_heads": H, "num_key_value_heads": H}
     theirs: Any = lively(LlamaForCausalLM(LlamaConfig(**sizes, **counts, rms_norm_eps=1e-6)), torch.float32)
     llama: Any = {"norm": "rms", "feedforward": "swiglu", "qk_norm": False, "logit_cap": None, "zero_init": False}
     ours = BERT(recipe_config(V, CONTEXT, LAYERS, H, D, hidden=F, **llama))
