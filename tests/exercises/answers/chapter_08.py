@@ -674,7 +674,7 @@ def without(*names, **more):
 RIGHT = {
     "auto_classes": [
         ("names", CLASSES),
-        ("with spaces", {letter: f" {name} " for letter, name in CLASSES.items()}),
+        ("with the library", {letter: f" transformers.{name} " for letter, name in CLASSES.items()}),
         ("classes", classes_themselves()),
         *classes_of_the_library(),
     ],
