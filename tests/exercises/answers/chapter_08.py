@@ -932,7 +932,8 @@ WRONG = {
         ("square_forgotten", linear(is_turned=ends("c_attn", "c_fc", "mlp.c_proj"))),
         ("projections_forgotten", linear(is_turned=ends("c_attn", "c_fc"))),
         ("attention_alone", linear(is_turned=ends("c_attn", "attn.c_proj"))),
-        ("feedforward_alone", linear(is_turned=ends("c_fc", "c_proj"), cut=last_dim)),
+        ("qkv_not_turned", linear(is_turned=ends("c_fc", "c_proj"), cut=last_dim)),
+        ("squares_not_turned", linear(is_turned=ends("c_fc", "mlp.c_proj"), cut=last_dim)),
         ("reshaped", linear(turn=lambda name, w: w.reshape(w.shape[1], w.shape[0]))),
         ("tables_turned", linear(is_turned=lambda name, w: w.ndim == 2)),
         (

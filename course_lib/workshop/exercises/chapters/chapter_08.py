@@ -609,9 +609,6 @@ _TURN_MISTAKES: dict[str, Callable[..., Any]] = {
     "square_forgotten": _converted(turned=("attn.c_attn", "mlp.c_fc", "mlp.c_proj")),
     "projections_forgotten": _converted(turned=("attn.c_attn", "mlp.c_fc")),
     "attention_alone": _converted(turned=("attn.c_attn", "attn.c_proj")),
-    "feedforward_alone": _converted(
-        turned=("mlp.c_fc", "mlp.c_proj", "attn.c_proj"), cut=lambda weight: weight.chunk(3, dim=-1)
-    ),
     "qkv_not_turned": _columns_not_turned,
     "squares_not_turned": lambda state: {
         name: weight.T if re.search(r"attn\.(q|k|v|c_proj)\.weight$", name) else weight
