@@ -65,6 +65,21 @@ def test_imports_run_in_the_direction_of_the_story():
     assert violations(ROOT) == []
 
 
+def private_names(root: Path) -> list[str]:
+    """Names with a leading underscore that one module of the library imports from another."""
+    found = []
+    for name, path in modules(root).items():
+        for line, imported in imports(path, name):
+            private = [part for part in imported.split(".")[1:] if part.startswith("_")]
+            if private and imported.startswith("course_lib."):
+                found.append(f"{name}, line {line}: {imported} is private: give it a public name")
+    return found
+
+
+def test_no_module_imports_what_another_one_keeps_to_itself():
+    assert private_names(ROOT) == []
+
+
 def test_packages_hold_a_docstring_and_nothing_else():
     """So that one module can be imported without its neighbours: Storyworld runs on a Python that has no PyTorch."""
     folders = [ROOT / "course_lib", *(ROOT / "course_lib" / part for part in STORY)]
@@ -135,6 +150,14 @@ def test_an_import_of_the_whole_library_is_named(tmp_path, line):
 def test_a_part_that_the_story_does_not_know_is_named(tmp_path):
     [found] = planted(tmp_path, **{"course_lib/utils/misc.py": "import os"})
     assert "course_lib.utils.misc: 'utils' has no place in the story (arguments < runtime < data <" in found
+
+
+@pytest.mark.parametrize("line", ["from course_lib.data.text import _load", "from ..data.text import a, _load as load"])
+def test_an_import_of_a_private_name_is_named(tmp_path, line):
+    planted(tmp_path, **{"course_lib/models/gpt.py": f"from torch import _C\n{line}"})
+    assert private_names(tmp_path) == [
+        "course_lib.models.gpt, line 2: course_lib.data.text._load is private: give it a public name"
+    ]
 
 
 def test_a_benchmark_that_uses_the_workshop_is_named(tmp_path):

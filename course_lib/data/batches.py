@@ -115,7 +115,7 @@ def pad_batch(sequences: Iterable[Ids], pad_id: int) -> PaddedBatch:
     padding anyway. ``pad_id`` may be any id: its targets are ``IGNORE``.
     """
     _check_id("pad_id", pad_id)
-    rows = _checked_sequences("sequences", sequences)
+    rows = checked_sequences("sequences", sequences)
     shape = len(rows), max(map(len, rows))
     batch = PaddedBatch(torch.full(shape, pad_id), torch.full(shape, IGNORE), torch.zeros(shape, dtype=torch.bool))
     for b, row in enumerate(rows):
@@ -142,7 +142,7 @@ def pack_documents(documents: Iterable[Ids], length: int, eos_id: int) -> Packed
     check_at_least_one("length", length)
     _check_id("eos_id", eos_id)
     pieces = []  # (document, ids, targets)
-    for number, document in enumerate(_checked_sequences("documents", documents)):
+    for number, document in enumerate(checked_sequences("documents", documents)):
         ids = torch.cat([document, torch.tensor([eos_id])])
         targets = torch.cat([ids[1:], torch.tensor([IGNORE])])
         pieces += [(number, *piece) for piece in zip(ids.split(length), targets.split(length), strict=True)]
@@ -200,7 +200,7 @@ class WindowBatches:
         check_at_least_one("length", length)
         check_at_least_one("batch_size", batch_size)
         self._ids, self._length, self._batch_size = _checked_corpus(ids, needed=length + 1), length, batch_size
-        self._generator = _seeded(seed)
+        self._generator = seeded_generator(seed)
         self._made_of = {"ids": len(self._ids), "length": length, "batch_size": batch_size, "seed": seed}
 
     def __iter__(self) -> Iterator[tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]]:
@@ -213,7 +213,7 @@ class WindowBatches:
         return {"made_of": self._made_of, "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        _check_made_of(self._made_of, state)
+        check_made_of(self._made_of, state)
         self._generator.set_state(state["generator"])
 
 
@@ -229,7 +229,7 @@ class EpochBatches(Generic[AnyBatch]):
         if batch_size > rows:
             raise ValueError(f"batch_size is {batch_size}: it must be at most {rows}, the number of rows in batch")
         self._batch, self._batch_size = batch, batch_size
-        self._generator = _seeded(seed)
+        self._generator = seeded_generator(seed)
         self._made_of = {"kind": type(self).__name__, "rows": rows, "batch_size": batch_size, "seed": seed}
         self._rows = rows
         self._begin_epoch()
@@ -257,7 +257,7 @@ class EpochBatches(Generic[AnyBatch]):
         return {"made_of": self._made_of, "epoch_began": self._epoch_began, "position": self._position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        _check_made_of(self._made_of, state)
+        check_made_of(self._made_of, state)
         self._generator.set_state(state["epoch_began"])
         self._begin_epoch()
         self._position = state["position"]
@@ -308,8 +308,8 @@ def pair_batch(sources: Iterable[Ids], targets: Iterable[Ids], *, begin_id: int,
     """
     _check_id("begin_id", begin_id)
     _check_id("end_id", end_id)
-    read = _checked_sequences("sources", sources)
-    written = _checked_sequences("targets", targets)
+    read = checked_sequences("sources", sources)
+    written = checked_sequences("targets", targets)
     if len(read) != len(written):
         raise ValueError(f"sources holds {len(read)} texts and targets {len(written)}: each source needs its target")
     source, target = (pad_sequence(rows, batch_first=True, padding_value=end_id) for rows in (read, written))
@@ -368,13 +368,15 @@ def _pair_lengths(batch: PairBatch) -> tuple[Tensor, Tensor]:
     return batch.source_real.sum(dim=1), (batch.labels != IGNORE).sum(dim=1)
 
 
-def _seeded(seed: object) -> torch.Generator:
+def seeded_generator(seed: object) -> torch.Generator:
+    """Random numbers that start at ``seed``. Raises TypeError for anything but an int."""
     if type(seed) is not int:
         raise TypeError(f"seed must be an integer, not {seed!r:.60}")
     return torch.Generator().manual_seed(seed)
 
 
-def _check_made_of(own: dict[str, Any], state: dict[str, Any]) -> None:
+def check_made_of(own: dict[str, Any], state: dict[str, Any]) -> None:
+    """Raises ValueError for the state of a source that was made with something else."""
     if own != state.get("made_of"):
         raise ValueError(f"state is of batches made with {state.get('made_of')}, and these were made with {own}")
 
@@ -413,8 +415,8 @@ def _check_id(name: str, value: object) -> None:
         raise ValueError(f"{name} is {value}: an id is at least 0 (what a loss ignores are targets, not ids)")
 
 
-def _checked_ids(name: str, ids: object) -> Tensor:
-    """``ids`` as a tensor of one dimension, without a copy if it is a tensor or an array."""
+def checked_ids(name: str, ids: object) -> Tensor:
+    """``ids`` as a tensor of one dimension, without a copy if it is a tensor or an array (which runs forwards)."""
     try:
         tensor = _read_only_array(ids) if isinstance(ids, numpy.ndarray) else torch.as_tensor(ids)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -431,11 +433,11 @@ def _checked_ids(name: str, ids: object) -> Tensor:
 def _read_only_array(ids: numpy.ndarray) -> Tensor:
     with warnings.catch_warnings():  # a file mapped read-only is fine: nothing here writes to ids
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.as_tensor(ids)
+        return torch.as_tensor(ids.copy() if min(ids.strides, default=0) < 0 else ids)  # PyTorch cannot go backwards
 
 
 def _checked_corpus(ids: object, needed: int) -> Tensor:
-    corpus = _checked_ids("ids", ids)
+    corpus = checked_ids("ids", ids)
     if len(corpus) < needed:
         raise ValueError(
             f"ids has length {len(corpus)}: at least {needed} are needed, the last one being only a target"
@@ -443,12 +445,13 @@ def _checked_corpus(ids: object, needed: int) -> Tensor:
     return corpus
 
 
-def _checked_sequences(name: str, sequences: object) -> list[Tensor]:
+def checked_sequences(name: str, sequences: object) -> list[Tensor]:
+    """Each of the sequences as int64: ``checked_ids``, and no id below 0."""
     if not isinstance(sequences, Iterable):
         raise TypeError(f"{name} must be a list of sequences of ids, not {sequences!r:.60}")
     checked = []
     for number, ids in enumerate(sequences):
-        tensor = _checked_ids(f"{name}[{number}]", ids).long()
+        tensor = checked_ids(f"{name}[{number}]", ids).long()
         if tensor.min() < 0:
             raise ValueError(f"{name}[{number}] holds the id {tensor.min().item()}: an id is at least 0")
         checked.append(tensor)

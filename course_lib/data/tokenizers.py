@@ -78,7 +78,7 @@ class Tokenizer(ABC):
 
         Raises ``ValueError`` for a lone surrogate and (characters only) for a character the tokenizer does not know.
         """
-        _check_text("text", text)
+        check_text("text", text)
         ids: list[int] = []
         for _, word_ids in self._encode_words(text, allow_special, start=0):
             ids += word_ids
@@ -101,7 +101,7 @@ class Tokenizer(ABC):
         longest_special = max(map(len, self.special_tokens)) if allow_special and self.special_tokens else 1
         buffer, enough, start = "", 0, 0
         for piece in pieces:
-            _check_text("a piece of the stream", piece)
+            check_text("a piece of the stream", piece)
             buffer += piece
             if len(buffer) < enough:
                 continue
@@ -221,7 +221,7 @@ class CharacterTokenizer(Tokenizer):
     _kind = "characters"
 
     def __init__(self, characters: str, *, special_tokens: Sequence[str] = ()) -> None:
-        _check_text("characters", characters)
+        check_text("characters", characters)
         if not characters:
             raise ValueError("characters is empty: a tokenizer needs at least one character")
         twice = [character for character, count in Counter(characters).items() if count > 1]
@@ -475,7 +475,7 @@ def _readable(token: bytes) -> str:
     return token.decode("utf-8", "backslashreplace")
 
 
-def _check_text(name: str, text: object) -> None:
+def check_text(name: str, text: object) -> None:
     if not isinstance(text, str):
         raise TypeError(f"{name} must be a string, not {text!r:.80}")
     try:
@@ -492,7 +492,7 @@ def _checked_texts(texts: str | Iterable[str]) -> Iterator[str]:
     if not isinstance(texts, Iterable):
         raise TypeError(f"texts must be a string or an iterable of strings, not {texts!r:.80}")
     for number, text in enumerate([texts] if isinstance(texts, str) else texts):
-        _check_text(f"texts[{number}]", text)
+        check_text(f"texts[{number}]", text)
         yield text
 
 
@@ -500,7 +500,7 @@ def _checked_special_tokens(special_tokens: Sequence[str]) -> list[str]:
     if isinstance(special_tokens, str) or not isinstance(special_tokens, Sequence):
         raise TypeError(f"special_tokens must be a tuple or list of strings, not {special_tokens!r:.80}")
     for number, token in enumerate(special_tokens):
-        _check_text(f"special_tokens[{number}]", token)
+        check_text(f"special_tokens[{number}]", token)
         if not token:
             raise ValueError(f"special_tokens[{number}] is empty: a special token needs at least one character")
         if token in special_tokens[:number]:

@@ -26,7 +26,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-from course_lib.data.tokenizers import _check_text
+from course_lib.data.tokenizers import check_text
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LONGEST_WORD = 100  # characters; a longer one is [UNK]
@@ -168,7 +168,7 @@ class WordPieceTokenizer:
 
     def _tokens(self, name: str, text: str, allow_special: bool) -> list[tuple[int, tuple[int, int], int]]:
         """Id, offsets and word of each token."""
-        _check_text(name, text)
+        check_text(name, text)
         found = []
         for number, (word, places) in enumerate(self._words(text, allow_special)):
             pieces = [(self._ids[word], 0, len(places))] if word in self.special_ids else self._pieces(word)

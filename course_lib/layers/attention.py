@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from course_lib.arguments import check_at_least_one, in_error_words
 from course_lib.layers.cache import KeyValueCache
 from course_lib.layers.masks import causal_mask
-from course_lib.layers.positions import NoPositions, PositionScheme, _check_fits
+from course_lib.layers.positions import NoPositions, PositionScheme, check_fits
 
 
 def attention_weights(
@@ -238,7 +238,7 @@ class MultiHeadAttention(nn.Module):
             positions = torch.arange(x.shape[1], device=x.device)
             if cache is not None and cache.length:
                 positions = positions + cache.positions[..., -1:] + 1
-        _check_fits(x, positions)
+        check_fits(x, positions)
         qk, v = self._split(self.qkv(x), [self.heads + self.kv_heads, self.kv_heads])
         turned = self.positions.turn(self._normed(qk), positions)  # queries and keys by the same angles
         q, k = turned.split_with_sizes([self.heads, self.kv_heads], dim=1)

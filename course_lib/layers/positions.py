@@ -80,7 +80,7 @@ class Sinusoidal(PositionScheme):
         self.width, self.base = width, base
 
     def add(self, x: Float[Tensor, "B T D"], positions: Int[Tensor, "*b T"]) -> Float[Tensor, "B T D"]:
-        _check_fits(x, positions)
+        check_fits(x, positions)
         _check_width("width", x, self.width)
         return x + sinusoids(positions, self.width, base=self.base, dtype=_at_least_float32(x)).to(x.dtype)
 
@@ -99,7 +99,7 @@ class Learned(PositionScheme):
 
     def add(self, x: Float[Tensor, "B T D"], positions: Int[Tensor, "*b T"]) -> Float[Tensor, "B T D"]:
         """Raises ValueError for a position below 0 or beyond the last one that has a vector (on the CPU)."""
-        _check_fits(x, positions)
+        check_fits(x, positions)
         _check_width("width", x, self.table.embedding_dim)
         max_length = self.table.num_embeddings
         if positions.device.type == "cpu" and not torch.compiler.is_compiling():  # a GPU would have to stop for this
@@ -346,7 +346,7 @@ def _check_positions(name: str, positions: object) -> None:
         raise TypeError(f"{name} must be a tensor of integers, as torch.arange(T), not {in_error_words(positions)}")
 
 
-def _check_fits(x: Tensor, positions: object) -> None:
+def check_fits(x: Tensor, positions: object) -> None:
     """(T) or (B, T) positions for ``x`` of (B, T, ...); ``rotate`` takes whatever broadcasts to all but the width."""
     if not x.is_floating_point():
         raise TypeError(f"x is {x.dtype}: positions need floating-point numbers")
@@ -358,6 +358,9 @@ def _check_fits(x: Tensor, positions: object) -> None:
     broadcasts = all(a in (1, b) for a, b in zip(sizes[::-1], wanted[::-1], strict=False))
     if not (0 < len(sizes) <= len(wanted) and broadcasts and sizes[-1] == wanted[-1] > 0):
         raise ValueError(f"positions has shape {sizes}, but x has {tuple(x.shape)}: it must be (T) or (B, T)")
+
+
+_check_fits = check_fits  # as chapter 02 shows it
 
 
 def _check_heads(q: Tensor, heads: int) -> None:

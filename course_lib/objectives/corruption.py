@@ -5,20 +5,17 @@ advance.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol
 
 import torch
-from torch import Tensor
 
-from course_lib.data.batches import AnyBatch, _check_made_of, _seeded
-
-Clean = TypeVar("Clean", bound=tuple[Tensor, ...], covariant=True)
+from course_lib.data.batches import AnyBatch, check_made_of, seeded_generator
 
 
-class Source(Protocol[Clean]):
+class Source(Protocol):
     """What ``WindowBatches`` and ``EpochBatches`` are."""
 
-    def __next__(self) -> Clean: ...
+    def __next__(self) -> Any: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
@@ -33,14 +30,14 @@ class Corrupted(Generic[AnyBatch]):
     there had been no stop, and several processes with the same seeds draw the same batches.
     """
 
-    def __init__(self, batches: Source[Any], corrupt: Callable[[Any, torch.Generator], AnyBatch], seed: int) -> None:
+    def __init__(self, batches: Source, corrupt: Callable[[Any, torch.Generator], AnyBatch], seed: int) -> None:
         for method in ("__next__", "state_dict", "load_state_dict"):
             if not hasattr(batches, method):
                 raise TypeError(f"batches must be a source, as EpochBatches is: {batches!r:.60} has no {method}")
         if not callable(corrupt):
             raise TypeError(f"corrupt must be a function of a batch and a torch.Generator, not {corrupt!r:.60}")
         self._batches, self._corrupt = batches, corrupt
-        self._generator = _seeded(seed)
+        self._generator = seeded_generator(seed)
         self._made_of = {"seed": seed}
 
     def __iter__(self) -> Iterator[AnyBatch]:
@@ -57,6 +54,6 @@ class Corrupted(Generic[AnyBatch]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        _check_made_of(self._made_of, state)
+        check_made_of(self._made_of, state)
         self._batches.load_state_dict(state["batches"])
         self._generator.set_state(state["generator"])

@@ -25,7 +25,7 @@ from numpy import float32
 from torch import Tensor
 
 from course_lib.arguments import check_at_least_one, check_generator
-from course_lib.data.batches import Ids, PairBatch, _checked_ids, _checked_sequences, pair_batch
+from course_lib.data.batches import Ids, PairBatch, checked_ids, checked_sequences, pair_batch
 
 
 def random_spans(
@@ -53,7 +53,7 @@ def random_spans(
 
 def cut_spans(ids: Ids, cut: Bool[Tensor, "T"], sentinel_ids: Sequence[int]) -> tuple[list[int], list[int]]:
     """Input and target, for a text whose tokens are taken out where ``cut`` is True. Sentinels are used in order."""
-    tokens = _checked_ids("ids", ids).tolist()
+    tokens = checked_ids("ids", ids).tolist()
     if cut.shape != (len(tokens),):
         raise ValueError(f"cut has shape {tuple(cut.shape)}: it must be ({len(tokens)},), a value for each of ids")
     _check_sentinels(sentinel_ids, tokens)
@@ -84,7 +84,7 @@ def corrupt_spans(
     generator: torch.Generator,
 ) -> tuple[list[int], list[int]]:
     """Input and target of one text with ``random_spans`` cut out, without end tokens."""
-    cut = random_spans(len(_checked_ids("ids", ids)), share=share, mean_length=mean_length, generator=generator)
+    cut = random_spans(len(checked_ids("ids", ids)), share=share, mean_length=mean_length, generator=generator)
     return cut_spans(ids, cut, sentinel_ids)
 
 
@@ -97,12 +97,12 @@ def restore_spans(source: Ids, target: Ids, sentinel_ids: Sequence[int]) -> list
     sentinels = {*sentinel_ids}
     spans: dict[int, list[int]] = {}
     span: list[int] = []
-    for token in _checked_ids("target", target).tolist() if len(target) else []:
+    for token in checked_ids("target", target).tolist() if len(target) else []:
         if token in sentinels:
             span = spans.setdefault(token, [])
         else:
             span.append(token)
-    kept = _checked_ids("source", source).tolist()
+    kept = checked_ids("source", source).tolist()
     return [token for i in kept for token in (spans.get(i, []) if i in sentinels else [i])]
 
 
@@ -122,7 +122,7 @@ def span_batch(
     """
     pairs = [
         corrupt_spans(ids, sentinel_ids=sentinel_ids, share=share, mean_length=mean_length, generator=generator)
-        for ids in _checked_sequences("texts", texts)
+        for ids in checked_sequences("texts", texts)
     ]
     return pair_batch([[*s, end_id] for s, _ in pairs], [t for _, t in pairs], begin_id=begin_id, end_id=end_id)
 

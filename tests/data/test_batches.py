@@ -420,6 +420,13 @@ def test_row_batches_hold_each_row_once(make):
     assert sorted(shuffled(1)) == sorted(rows)
 
 
+def test_an_array_may_run_backwards():
+    """``ids[::-1]`` of NumPy has a stride below 0, which PyTorch does not know."""
+    inputs, targets = next_token_windows(numpy.arange(7)[::-1], 3)
+    assert inputs.tolist() == [[6, 5, 4], [3, 2, 1]]
+    assert targets.tolist() == [[5, 4, 3], [2, 1, 0]]
+
+
 # --- Bad input --------------------------------------------------------------------------------------------------------
 
 

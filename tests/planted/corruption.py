@@ -148,7 +148,7 @@ BUGS = [
         "each batch is corrupted alike",
         _C,
         "return self._corrupt(next(self._batches), self._generator)",
-        "return self._corrupt(next(self._batches), _seeded(self._made_of['seed']))",
+        "return self._corrupt(next(self._batches), seeded_generator(self._made_of['seed']))",
         CORRUPTION,
     ),
     Bug(
@@ -165,12 +165,12 @@ BUGS = [
         "",
         CORRUPTION,
     ),
-    Bug("a state of another seed is taken", _C, "        _check_made_of(self._made_of, state)\n", "", CORRUPTION),
+    Bug("a state of another seed is taken", _C, "        check_made_of(self._made_of, state)\n", "", CORRUPTION),
     Bug(
         "every seed corrupts alike",
         _C,
-        "self._generator = _seeded(seed)",
-        "self._generator = _seeded(0 * seed)",
+        "self._generator = seeded_generator(seed)",
+        "self._generator = seeded_generator(0 * seed)",
         CORRUPTION,
     ),
     Bug(

@@ -680,4 +680,11 @@ BUGS = [
         "if not torch.compiler",
         POSITIONS,
     ),
+    Bug(
+        "a private name is imported by a neighbour",
+        _A,
+        "PositionScheme, check_fits",
+        "PositionScheme, _check_fits as check_fits",
+        ("tests/test_imports.py",),
+    ),
 ]

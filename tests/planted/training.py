@@ -303,7 +303,7 @@ BUGS = [
         "all epochs have the same order",
         BATCHES_FILE,
         "_order(self._rows, self._generator)",
-        "_order(self._rows, _seeded(0))",
+        "_order(self._rows, seeded_generator(0))",
         BATCHES,
     ),
     Bug(
@@ -380,6 +380,13 @@ BUGS = [
         BATCHES_FILE,
         'type(batch)(*tensors) if hasattr(batch, "_fields") else type(batch)(tensors)',
         "type(batch)(*tensors)",
+        BATCHES,
+    ),
+    Bug(
+        "an array must run forwards",
+        BATCHES_FILE,
+        "ids.copy() if min(ids.strides, default=0) < 0 else ids",
+        "ids",
         BATCHES,
     ),
 ]

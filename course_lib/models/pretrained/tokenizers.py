@@ -15,7 +15,9 @@ def to_hugging_face(tokenizer: BytePairTokenizer, **roles: str) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     if not isinstance(tokenizer, BytePairTokenizer):
-        raise TypeError(f"tokenizer must be a BytePairTokenizer, not {tokenizer!r:.60}: it has a form there")
+        raise TypeError(
+            f"tokenizer must be a BytePairTokenizer, not {tokenizer!r:.60}: Transformers has a form for no other"
+        )
     for role, token in roles.items():
         if not role.endswith("_token") or token not in tokenizer.special_ids:
             known = ", ".join(map(repr, tokenizer.special_tokens)) or "none"
