@@ -220,6 +220,7 @@ def test_words_are_hidden_whole_and_about_as_many_as_asked_for() -> None:
 
 
 def test_two_processes_train_the_encoder_of_one(tmp_path: Path) -> None:
+    """Rounding moves a tiny gradient, and AdamW enlarges it (2e-4 seen). A batch of others moves by its rate, 0.01."""
     options = ["storyworld_easy", "--objective", "masked", "--steps", "3", *SMALL, "--batch-size", "4"]
     main([*options, str(tmp_path / "one")])
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -228,4 +229,4 @@ def test_two_processes_train_the_encoder_of_one(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     one, two = (read_folder(tmp_path / name / "model")[0]["model.safetensors"] for name in ("one", "two"))
     for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, atol=1e-4, rtol=1e-4, msg=name)
+        torch.testing.assert_close(two[name], tensor, atol=1e-3, rtol=0, msg=name)
