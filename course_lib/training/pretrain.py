@@ -16,7 +16,7 @@ import argparse
 import functools
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +30,6 @@ from course_lib.data.batches import (
     LengthBatches,
     PackedBatch,
     PaddedBatch,
-    batch_like,
     pack_documents,
     pad_batch,
     row_batches,
@@ -42,13 +41,14 @@ from course_lib.data.tokenizers import BytePairTokenizer, Tokenizer
 from course_lib.models.decoder import GPT, GPTConfig
 from course_lib.models.encoder import BERT, recipe_config
 from course_lib.models.weights import save_with_tokenizer
-from course_lib.objectives.causal import LossSum, packed_loss
+from course_lib.objectives.causal import packed_loss
 from course_lib.objectives.corruption import Corrupted
 from course_lib.objectives.masked import CLS, MASK, PAD, SEP, MaskedBatch, mask_tokens, masked_loss
 from course_lib.runtime import late_bar, seed_everything, set_threads
 from course_lib.training.checkpoints import Checkpoints
 from course_lib.training.distributed import distributed
 from course_lib.training.loop import Batches, train
+from course_lib.training.measuring import nats_of
 from course_lib.training.optimisers import muon_and_adamw
 from course_lib.training.schedules import linear_decay
 
@@ -86,8 +86,9 @@ def rows_of(texts: Sequence[str], tokenizer: Tokenizer, length: int) -> PackedBa
 
 
 def loss_on(model: nn.Module, rows: PackedBatch, batch_size: int = 32) -> tuple[float, int]:
-    """The nats over all rows, and over how many targets they are. The model is left in evaluation mode."""
-    return _total(packed_loss, model, row_batches(rows, batch_size))
+    """The nats over all rows, and over how many targets they are."""
+    nats, targets = nats_of(model, row_batches(rows, batch_size), packed_loss)
+    return sum(nats), sum(targets)
 
 
 class Causal:
@@ -124,7 +125,8 @@ class Masked:
     def held_out(self, model: nn.Module, texts: Sequence[str], tokenizer: Tokenizer, length: int) -> tuple[float, int]:
         generator = torch.Generator().manual_seed(0)
         parts = row_batches(text_rows(texts, tokenizer, length), 32)
-        return _total(masked_loss, model, (hide_words(tokenizer, rows, generator) for rows in parts))
+        nats, targets = nats_of(model, (hide_words(tokenizer, rows, generator) for rows in parts), masked_loss)
+        return sum(nats), sum(targets)
 
 
 OBJECTIVES: dict[str, Causal | Masked] = {"causal": Causal(), "masked": Masked()}
@@ -156,17 +158,6 @@ def hide_words(
 def _begins_word(tokenizer: Tokenizer) -> Tensor:
     """For each id, whether it begins a word: with a space, as a sign, or as a special token."""
     return torch.tensor([not tokenizer.token_bytes(i).isalpha() for i in range(tokenizer.vocab_size)])
-
-
-@torch.no_grad()
-def _total(loss: Callable[[nn.Module, Any], LossSum], model: nn.Module, batches: Iterable[Any]) -> tuple[float, int]:
-    model.eval()
-    device = next(model.parameters()).device
-    nats, targets = 0.0, 0
-    for batch in batches:
-        total, count = loss(model, batch_like(batch, (tensor.to(device) for tensor in batch)))
-        nats, targets = nats + total.item(), targets + int(count)
-    return nats, targets
 
 
 def pretrain(options: argparse.Namespace) -> dict[str, Any]:

@@ -20,14 +20,12 @@ from functools import update_wrapper
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from course_lib.arguments import check_at_least_one
-from course_lib.training.distributed import Process
 from course_lib.training.loop import LossFunction
-from course_lib.using.generation import evaluating
+from course_lib.training.measuring import nats_of
 
 Counts = Float[np.ndarray, "N C"]
 Sums = Float[np.ndarray, "R C"]
@@ -353,16 +351,3 @@ def perplexity(model: nn.Module, batches: Iterable[tuple[Tensor, ...]], loss: Lo
     only where they have the same tokens.
     """
     return corpus_perplexity(*nats_of(model, batches, loss))
-
-
-@torch.no_grad()
-def nats_of(
-    model: nn.Module, batches: Iterable[tuple[Tensor, ...]], loss: LossFunction
-) -> tuple[list[float], list[int]]:
-    """Of each batch the loss, summed, and its number of targets; without dropout. For a bootstrap, one text a batch."""
-    if hasattr(batches, "load_state_dict"):
-        raise ValueError("batches never end: give a list of them, as list(islice(batches, 20))")
-    process = Process(0, 1, next(model.parameters()).device)
-    with evaluating(model):
-        sums = [loss(model, process.share(batch)) for batch in batches]
-    return [float(total) for total, _ in sums], [int(targets) for _, targets in sums]

@@ -19,6 +19,7 @@ from course_lib.arguments import check_at_least_one
 from course_lib.layers.positions import Learned, PositionScheme
 from course_lib.models.decoder import GPT, check_ids
 from course_lib.models.encoder_decoder import Transformer
+from course_lib.training.measuring import evaluating
 
 
 def generate(
@@ -180,19 +181,6 @@ def translate(
                 cache.target.select(rows)  # the memory is the same for all texts of a source
     winners = [max(targets)[1] for targets in ended]
     return [ids[:-1] if ids[-1] == end_id else ids for ids in winners]
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """No dropout inside; afterwards, also after an error, every module is in the mode that it was in."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 @contextmanager

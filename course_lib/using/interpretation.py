@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from course_lib.layers.attention import MultiHeadAttention
-from course_lib.using.generation import evaluating
+from course_lib.training.measuring import evaluating
 
 
 def attention_maps(model: nn.Module, *inputs: Any, **named_inputs: Any) -> dict[str, Float[Tensor, "B H T S"]]:

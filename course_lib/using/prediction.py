@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from course_lib.arguments import check_at_least_one
 from course_lib.data.batches import IGNORE
 from course_lib.objectives.tasks import LabelledBatch
-from course_lib.using.generation import evaluating
+from course_lib.training.measuring import evaluating
 
 _ROWS = 64  # at once
 

@@ -51,9 +51,6 @@ BUGS = [
     Bug("BLEU is not smoothed", _E, 'smooth_method="exp"', 'smooth_method="none"', EVALUATION),
     Bug("lengths change places", _E, "lengths[0], lengths[1]", "lengths[1], lengths[0]", EVALUATION),
     Bug("perplexity of base 2", _E, "np.exp(sums", "np.exp2(sums", EVALUATION),
-    Bug("dropout while measuring", _E, "    with evaluating(model):\n", "    if True:\n", EVALUATION),
-    Bug("measuring keeps gradients", _E, "@torch.no_grad()\n", "", EVALUATION),
-    Bug("batches stay where they are", _E, "loss(model, process.share(batch))", "loss(model, batch)", EVALUATION),
     # --- intervals
     Bug("draws without replacement", _E, "random.integers(size, size=size)", "random.permutation(size)", EVALUATION),
     Bug(

@@ -79,10 +79,10 @@ BUGS = [
         COMMAND,
     ),
     Bug(
-        "the mean over batches of rows is taken for the sum",
+        "the last batch of rows is taken for all",
         PRETRAIN,
-        "nats, targets = nats + total.item(), targets + int(count)",
-        "nats, targets = total.item(), int(count)",
+        "packed_loss)\n    return sum(nats), sum(targets)",
+        "packed_loss)\n    return nats[-1], targets[-1]",
         COMMAND,
     ),
     Bug(

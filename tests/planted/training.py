@@ -6,6 +6,7 @@ SCHEDULES = ("tests/training/test_schedules.py",)
 LOOP = ("tests/training/test_loop.py",)
 CHECKPOINTS = ("tests/training/test_checkpoints.py",)
 PROCESSES = ("tests/training/test_distributed.py",)
+MEASURING = ("tests/training/test_measuring.py",)
 KILL = ("tests/training/test_kill.py",)
 STORAGE = ("tests/models/test_storage.py",)
 TENSORS = ("tests/models/test_tensors.py",)
@@ -16,6 +17,7 @@ LOOP_FILE = "course_lib/training/loop.py"
 CALLBACKS_FILE = "course_lib/training/callbacks.py"
 CHECKPOINTS_FILE = "course_lib/training/checkpoints.py"
 PROCESSES_FILE = "course_lib/training/distributed.py"
+MEASURING_FILE = "course_lib/training/measuring.py"
 STORAGE_FILE = "course_lib/models/storage.py"
 TENSORS_FILE = "course_lib/models/tensors.py"
 BATCHES_FILE = "course_lib/data/batches.py"
@@ -388,5 +390,23 @@ BUGS = [
         "ids.copy() if min(ids.strides, default=0) < 0 else ids",
         "ids",
         BATCHES,
+    ),
+    # --- measuring
+    Bug("dropout while measuring", MEASURING_FILE, "    with evaluating(model):\n", "    if True:\n", MEASURING),
+    Bug("measuring keeps gradients", MEASURING_FILE, "@torch.no_grad()\n", "", MEASURING),
+    Bug("batches stay where they are", MEASURING_FILE, "process.share(batch))", "batch)", MEASURING),
+    Bug(
+        "afterwards the whole model is in training",
+        MEASURING_FILE,
+        "training = [module for module in model.modules() if module.training]",
+        "training = [*model.modules()]",
+        MEASURING,
+    ),
+    Bug(
+        "after an error the model stays in evaluation",
+        MEASURING_FILE,
+        "    try:\n        yield\n    finally:\n        for module in training:\n            module.training = True",
+        "    yield\n    for module in training:\n        module.training = True",
+        MEASURING,
     ),
 ]

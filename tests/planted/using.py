@@ -74,20 +74,6 @@ BUGS = [
         GENERATION,
     ),
     Bug(
-        "a frozen block is in training afterwards",
-        _G,
-        "training = [module for module in model.modules() if module.training]",
-        "training = [*model.modules()]",
-        GENERATION,
-    ),
-    Bug(
-        "after an error the model stays in evaluation",
-        _G,
-        "    try:\n        yield\n    finally:\n        for module in training:\n            module.training = True",
-        "    yield\n    for module in training:\n        module.training = True",
-        GENERATION,
-    ),
-    Bug(
         "between two tokens of a stream the model is in evaluation",
         _G,
         "            with evaluating(model):  # not in between, where the caller may do anything with the model\n"

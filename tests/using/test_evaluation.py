@@ -28,7 +28,6 @@ from course_lib.using.evaluation import (
     exact_match,
     macro_f1,
     micro_f1,
-    nats_of,
     normalised_answer,
     paired_bootstrap,
     perplexity,
@@ -256,29 +255,7 @@ def test_a_model_that_knows_nothing_chooses_among_all():
         return LossSum(math.log(V) * count, count)
 
     assert perplexity(gpt(), batches(), blind) == pytest.approx(V)
-    nats, targets = nats_of(gpt(), batches(), blind)
-    assert targets == [12, 2, 6]
-    assert nats == pytest.approx([math.log(V) * n for n in targets])
     assert corpus_perplexity([1e4], [1]) == math.inf
-
-
-def test_the_loss_gets_the_batch_as_it_is_on_the_device_of_the_model():
-    seen: list[Any] = []
-
-    def look(model: nn.Module, batch: Any) -> LossSum:
-        seen.append(batch)
-        return LossSum(torch.tensor(1.0), torch.tensor(2))
-
-    class Meta(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.empty(1, device="meta"))
-
-    from course_lib.data.batches import PaddedBatch, pad_batch
-
-    perplexity(Meta(), [pad_batch([[1, 2], [3]], 0)], look)
-    assert isinstance(seen[0], PaddedBatch)
-    assert {tensor.device.type for tensor in seen[0]} == {"meta"}
 
 
 # --- intervals -------------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Writing: the ids of Hugging Face, with a cache or without; where it stops; what it leaves as it was."""
 
-import contextlib
 import itertools
 import math
 from typing import Any
@@ -13,7 +12,7 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
 from course_lib.models.decoder import GPT, gpt2_config
 from course_lib.models.parts import POSITIONS
-from course_lib.using.generation import draw_ids, evaluating, generate, next_probabilities, stream
+from course_lib.using.generation import draw_ids, generate, next_probabilities, stream
 from tests.layers.helpers import assert_same, randn, randomized, seeded, unchecked, wrong
 from tests.models.helpers import CONTEXT, KV, LAYERS, B, D, F, H, T, V, from_gpt2, gpt, load, random_ids
 from tests.using.helpers import recorded
@@ -257,15 +256,6 @@ def test_dropout_is_off_while_writing_and_every_module_is_then_in_the_mode_it_wa
     assert modes(model) == before
     assert torch.equal(ids, written(model.eval()))
     assert not any(modes(model))
-
-
-def test_the_modes_come_back_after_an_error():
-    model = half_frozen()
-    before = modes(model)
-    with contextlib.suppress(ZeroDivisionError), evaluating(model):
-        assert not any(modes(model))
-        raise ZeroDivisionError
-    assert modes(model) == before
 
 
 def test_what_was_written_can_be_trained_on():
