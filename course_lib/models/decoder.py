@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from course_lib.arguments import check_at_least_one, holds_integers, in_error_words
+from course_lib.arguments import check_at_least_one
 from course_lib.layers.attention import mask_by_heads
 from course_lib.layers.cache import KeyValueCache
 from course_lib.layers.masks import causal_mask, sliding_window_mask
-from course_lib.models.parts import NORMS, POSITIONS, Config, block_of
+from course_lib.models.parts import NORMS, POSITIONS, Config, block_of, check_ids, initialise, soft_capped
 
 
 @dataclass(frozen=True)
@@ -137,39 +137,3 @@ class GPT(nn.Module):
     def new_caches(self) -> list[KeyValueCache]:
         """An empty cache for each layer."""
         return [KeyValueCache() for _ in self.blocks]
-
-
-def soft_capped(logits: Float[Tensor, "*B V"], cap: float | None) -> Float[Tensor, "*B V"]:
-    """In float32 at least. With a cap c, x becomes c · tanh(x / c): never beyond ±c (Gemma Team 2024, section 2)."""
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return logits if cap is None else cap * torch.tanh(logits / cap)
-
-
-def check_ids(name: str, ids: Tensor, vocabulary: int) -> None:
-    """Raises TypeError for anything but integers, (B, T), and ValueError for ids outside the vocabulary."""
-    if not holds_integers(ids) or ids.ndim != 2 or 0 in ids.shape:
-        raise TypeError(f"{name} must be a tensor of integers with shape (B, T), not {in_error_words(ids)}")
-    if ids.device.type == "cpu" and not torch.compiler.is_compiling():  # a GPU would have to stop for this
-        lowest, highest = ids.long().aminmax()
-        if lowest < 0 or highest >= vocabulary:
-            raise ValueError(f"{name} run from {lowest} to {highest}: they must be from 0 to {vocabulary - 1}")
-
-
-def initialise(model: nn.Module, layers: int, *, std: float = 0.02, zero_outputs: bool = False) -> None:
-    """Weights from N(0, std²), biases 0 (Radford et al. 2018, section 4.1).
-
-    What is added to the straight line of the blocks starts smaller, by √(number of additions) (GPT-2, section 2.3), or
-    at zero: then each block begins as the identity (as in Zhang et al. 2019, Fixup).
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=std)
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
-    for name, weight in model.named_parameters():
-        if name.endswith(("attention.out.weight", "cross.out.weight", "feedforward.down.weight")):
-            additions = 3 if "decoder" in name else 2
-            if zero_outputs:
-                nn.init.zeros_(weight)
-            else:
-                nn.init.normal_(weight, std=std / (additions * layers) ** 0.5)

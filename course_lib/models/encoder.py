@@ -16,8 +16,16 @@ from torch import Tensor, nn
 
 from course_lib.arguments import check_at_least_one
 from course_lib.layers.masks import padding_mask
-from course_lib.models.decoder import check_ids, initialise, soft_capped
-from course_lib.models.parts import NORMS, POSITIONS, ClassicConfig, Config, block_of
+from course_lib.models.parts import (
+    NORMS,
+    POSITIONS,
+    ClassicConfig,
+    Config,
+    block_of,
+    check_ids,
+    initialise,
+    soft_capped,
+)
 
 _SIZES = {"vocabulary", "context", "layers", "heads", "width", "hidden"}
 

@@ -20,8 +20,7 @@ from course_lib.arguments import in_error_words
 from course_lib.layers.cache import KeyValueCache
 from course_lib.layers.masks import padding_mask
 from course_lib.layers.positions import PositionScheme
-from course_lib.models.decoder import check_ids, initialise, soft_capped
-from course_lib.models.parts import NORMS, POSITIONS, ClassicConfig, block_of
+from course_lib.models.parts import NORMS, POSITIONS, ClassicConfig, block_of, check_ids, initialise, soft_capped
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,7 @@ from course_lib.arguments import holds_integers, in_error_words
 from course_lib.layers.attention import fused_attention, mask_by_heads
 from course_lib.layers.masks import padding_mask
 from course_lib.layers.positions import TransformerXL
-from course_lib.models.decoder import check_ids, initialise, soft_capped
-from course_lib.models.parts import FEEDFORWARDS, NORMS, ClassicConfig
+from course_lib.models.parts import FEEDFORWARDS, NORMS, ClassicConfig, check_ids, initialise, soft_capped
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from course_lib.arguments import check_at_least_one
 from course_lib.layers.positions import Learned, PositionScheme
-from course_lib.models.decoder import GPT, check_ids
+from course_lib.models.decoder import GPT
 from course_lib.models.encoder_decoder import Transformer
+from course_lib.models.parts import check_ids
 from course_lib.training.measuring import evaluating
 
 

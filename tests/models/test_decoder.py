@@ -20,8 +20,8 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM
 from course_lib.data.batches import pack_documents, pad_batch
 from course_lib.layers.attention import MultiHeadAttention
 from course_lib.layers.masks import document_mask, padding_mask
-from course_lib.models.decoder import GPT, GPTConfig, gpt2_config, llama_config, soft_capped
-from course_lib.models.parts import NORMS, POSITIONS
+from course_lib.models.decoder import GPT, GPTConfig, gpt2_config, llama_config
+from course_lib.models.parts import NORMS, POSITIONS, soft_capped
 from tests.layers.helpers import assert_same, randn, unchecked
 from tests.models.helpers import (
     CONTEXT,
