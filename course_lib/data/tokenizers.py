@@ -24,7 +24,6 @@ import json
 import operator
 import os
 import re
-import secrets
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,6 +32,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import regex  # like re, with the Unicode classes that the split patterns need: \p{L} letters, \p{N} numbers
+
+from course_lib.data.files import write_whole
 
 # How GPT-2 cuts text into words (openai/gpt-2, src/encoder.py).
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -148,7 +149,8 @@ class Tokenizer(ABC):
         """
         fields: dict[str, Any] = {"format": _FORMAT, "version": _VERSION, "kind": self._kind, **self._fields()}
         fields["special_tokens"] = list(self.special_tokens)
-        _write_atomically(Path(path), _json_by_lines({**fields, "sha256": _digest(fields)}))
+        with write_whole(Path(path)) as aside:
+            aside.write_text(_json_by_lines({**fields, "sha256": _digest(fields)}), encoding="utf-8", newline="\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -543,14 +545,3 @@ def _json_by_lines(fields: dict[str, Any]) -> str:
             text = "[\n    " + ",\n    ".join(entries) + "\n  ]"
         lines.append(f"  {json.dumps(name)}: {text}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Write to a temporary file beside ``path``, then rename it: a reader sees the old file or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -6,7 +6,6 @@ model that writes text is of no use without its tokenizer: ``save_with_tokenizer
 """
 
 import hashlib
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from course_lib.data.files import write_whole
 from course_lib.data.tokenizers import BytePairTokenizer, CharacterTokenizer, Tokenizer
 from course_lib.models.decoder import GPT, GPTConfig
 from course_lib.models.encoder import BERT, BERTConfig
@@ -73,14 +73,10 @@ def save_with_tokenizer(folder: str | Path, model: nn.Module, tokenizer: Tokeniz
         raise ValueError(f"tokenizer has {tokenizer.vocab_size} ids, but the vocabulary of model is {vocabulary}")
     file = Path(folder) / "tokenizer.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
+    with write_whole(file) as aside:
         tokenizer.save(aside)
         belongs = {"kind": type(tokenizer).__name__, "sha256": _sha256(aside)}
         save_model(file.parent / "model", model, tokenizer=belongs, **facts)
-        aside.replace(file)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def load_with_tokenizer(folder: str | Path) -> tuple[nn.Module, Tokenizer]:

@@ -6,7 +6,6 @@ What a run leaves behind that is no part of the lesson (times, widget state, ver
 
 import base64
 import io
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +19,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 from PIL import Image
+
+from course_lib.data.files import write_whole
 
 CELL_SECONDS = 600  # wall clock; far above the budget of a notebook, so that only a hanging cell meets it
 CPU_BUDGET = 120  # seconds of processor time that one whole notebook may use on a laptop
@@ -155,12 +156,8 @@ def store(path: Path, notebook: NotebookNode) -> bool:
     new = (nbformat.writes(notebook).rstrip("\n") + "\n").encode("utf-8")
     if new == old:
         return False
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(new)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with write_whole(path) as aside:
+        aside.write_bytes(new)
     return True
 
 

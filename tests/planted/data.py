@@ -3,6 +3,7 @@
 from tests.planted.planting import Bug
 
 CORPORA = ("tests/data/test_corpora.py",)
+FILES = ("tests/data/test_files.py",)
 SPLITS = ("tests/data/test_splits.py",)
 TOKENIZERS = ("tests/data/test_tokenizers.py",)
 BATCHES = ("tests/data/test_batches.py",)
@@ -225,5 +226,26 @@ BUGS = [
         ", smoothing=smoothing)",
         ")",
         TRANSLATION,
+    ),
+    Bug(
+        "after an error half a file takes its name",
+        "course_lib/data/files.py",
+        "        yield aside\n        aside.replace(path)\n    finally:\n",
+        "        yield aside\n    finally:\n        aside.replace(path)\n",
+        FILES,
+    ),
+    Bug(
+        "after an error half a file stays beside it",
+        "course_lib/data/files.py",
+        "        aside.unlink(missing_ok=True)\n",
+        "        pass\n",
+        FILES,
+    ),
+    Bug(
+        "a file is written under its name",
+        "course_lib/data/files.py",
+        'aside = path.with_name(f".{path.name}.{os.getpid()}.partial")',
+        "aside = path",
+        FILES,
     ),
 ]

@@ -86,8 +86,8 @@ BUGS = [
     Bug(
         "a file is written in its place",
         _F,
-        "        write(aside)\n        aside.replace(path)\n",
-        "        write(path)\n",
+        "with write_whole(folder / WEIGHTS) as aside:",
+        "for aside in [folder / WEIGHTS]:",
         FOLDERS,
     ),
     Bug("a part that they lack is written", _F, "        if not differ:\n", "        if len(differ) < 2:\n", FOLDERS),

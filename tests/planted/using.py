@@ -169,6 +169,5 @@ BUGS = [
         "tokenizer.save(aside)\n        tokenizer.save(file)\n",
         WEIGHTS,
     ),
-    Bug("a tokenizer aside stays there", _W, "        aside.unlink(missing_ok=True)\n", "        pass\n", WEIGHTS),
     Bug("a model with LoRA is written", _W, 'if name.endswith(".lora_a")]', 'if name.endswith(".lora")]', WEIGHTS),
 ]

@@ -9,9 +9,8 @@ No pickle (``pytorch_model.bin``) is ever opened, for it could run a program.
 """
 
 import json
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import reduce
@@ -23,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from course_lib.data.files import write_whole
 from course_lib.models.parts import Config
 from course_lib.models.pretrained.bert import BERT_
 from course_lib.models.pretrained.conversion import (
@@ -104,9 +104,11 @@ def save_pretrained(folder: str | Path, model: nn.Module, tokenizer: Any = None,
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written = {key: tensor.contiguous() for key, tensor in tensors.items()}
-    _replace(folder / WEIGHTS, lambda path: safetensors.torch.save_file(written, path, metadata={"format": "pt"}))
+    with write_whole(folder / WEIGHTS) as aside:
+        safetensors.torch.save_file(written, aside, metadata={"format": "pt"})
     text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
-    _replace(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
+    with write_whole(folder / CONFIG) as aside:
+        aside.write_text(text, encoding="utf-8")
     if tokenizer is not None:
         theirs.save_pretrained(folder)
 
@@ -315,13 +317,3 @@ def _with_base(tensors: Tensors, base: str) -> Tensors:
 
 def _dtype_name(tensors: Tensors) -> str:
     return str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Written aside and renamed, so that there is the old file or the new one, whole."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -6,7 +6,6 @@ name that the last line gives a value to. ``exercises/nbgrader_config.py`` teach
 """
 
 import ast
-import os
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from course_lib.data.files import write_whole
 from course_lib.workshop.exercises import catalogue
 
 BEGIN_MARK, END_MARK = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -111,9 +111,8 @@ def main(paths: Sequence[str]) -> int:
             continue
         changed = not target.exists() or target.read_text("utf-8") != new
         if changed:
-            temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-            temporary.write_text(new, encoding="utf-8", newline="\n")
-            os.replace(temporary, target)
+            with write_whole(target) as aside:
+                aside.write_text(new, encoding="utf-8", newline="\n")
         print(f"{'released' if changed else 'unchanged'}  {source.name}")
     return 1 if failed else 0
 
