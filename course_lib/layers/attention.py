@@ -236,8 +236,8 @@ class MultiHeadAttention(nn.Module):
             return *self._read_memory(x, memory, cache), None
         if positions is None:
             positions = torch.arange(x.shape[1], device=x.device)
-            if cache is not None and cache.length:
-                positions = positions + cache.positions[..., -1:] + 1
+            if cache is not None:
+                positions = cache.behind(positions)
         check_fits(x, positions)
         qk, v = self._split(self.qkv(x), [self.heads + self.kv_heads, self.kv_heads])
         turned = self.positions.turn(self._normed(qk), positions)  # queries and keys by the same angles

@@ -46,6 +46,10 @@ class KeyValueCache:
             raise ValueError("the cache is empty: append keys and values first")
         return self._positions
 
+    def behind(self, steps: Int[Tensor, "T"]) -> Int[Tensor, "*b T"]:
+        """Positions 0, 1, ... of new tokens, counted on from the last one that is here, in each row."""
+        return steps + self._positions[..., -1:] + 1 if self._positions is not None and self._length else steps
+
     def append(
         self, keys: Float[Tensor, "B G T K"], values: Float[Tensor, "B G T K"], positions: Int[Tensor, "*b T"]
     ) -> None:

@@ -38,20 +38,6 @@ def sliding_window_mask(
     return (s <= t) & (s > t - window)
 
 
-def prefix_mask(prefix_lengths: Int[Tensor, "B"], length: int) -> Bool[Tensor, "B T T"]:
-    """Causal, but all see the first ``prefix_lengths[b]`` places of their row (Raffel et al. 2020, section 3.2.1)."""
-    if not holds_integers(prefix_lengths) or prefix_lengths.ndim != 1:
-        raise TypeError(
-            f"prefix_lengths must be a tensor of integers with one dimension, not {in_error_words(prefix_lengths)}"
-        )
-    check_at_least_one("length", length)
-    prefix_lengths = prefix_lengths.long()
-    if ((prefix_lengths < 0) | (prefix_lengths > length)).any():
-        raise ValueError(f"prefix_lengths must be from 0 to {length} (length), but are {prefix_lengths.tolist()}")
-    in_prefix = torch.arange(length, device=prefix_lengths.device) < prefix_lengths[:, None]
-    return in_prefix[:, None, :] | causal_mask(length, device=prefix_lengths.device)
-
-
 def padding_mask(real: Bool[Tensor, "B S"]) -> Bool[Tensor, "B 1 S"]:
     """Nobody attends to padding. ``real`` is True at tokens and False at padding, as ``pad_batch(...).mask``.
 

@@ -115,8 +115,8 @@ class GPT(nn.Module):
         length, seen = ids.shape[1], caches[0].length if caches else 0
         if positions is None:
             positions = torch.arange(length, device=ids.device)
-            if caches and seen:
-                positions = positions + caches[0].positions[..., -1:] + 1
+            if caches:
+                positions = caches[0].behind(positions)
         if mask is not None:
             mask = mask_by_heads(mask, (len(ids), self.config.heads, length, seen + length), ids.device)
         if self.config.window is not None:

@@ -281,14 +281,6 @@ def answer_f1(predicted: Sequence[str], answers: Sequence[Sequence[str]]) -> Cou
     return np.array([(max(_word_f1(p, answer) for answer in right), 1) for p, right in pairs], dtype=float)
 
 
-def squad_scores(predicted: Sequence[str], answers: Sequence[Sequence[str]]) -> dict[str, float]:
-    """What the official script of SQuAD v1.1 gives: {"exact_match": ..., "f1": ...}. Each question has several answers.
-
-    Each of the two can be bootstrapped: ``exact_match`` and ``answer_f1``.
-    """
-    return {"exact_match": exact_match(predicted, answers), "f1": answer_f1(predicted, answers)}
-
-
 def _word_f1(predicted: str, answer: str) -> float:
     said, right = normalised_answer(predicted).split(), normalised_answer(answer).split()
     common = (Counter(said) & Counter(right)).total()

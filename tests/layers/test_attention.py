@@ -23,7 +23,7 @@ from transformers.models.t5.modeling_t5 import T5Attention
 from course_lib.data.batches import pack_documents, pad_batch
 from course_lib.layers.attention import MultiHeadAttention, attention, attention_weights, fused_attention
 from course_lib.layers.cache import KeyValueCache
-from course_lib.layers.masks import causal_mask, document_mask, padding_mask, prefix_mask, sliding_window_mask
+from course_lib.layers.masks import causal_mask, document_mask, padding_mask, sliding_window_mask
 from course_lib.layers.norms import RMSNorm
 from course_lib.layers.positions import ALiBi, Rotary, T5Bias
 from tests.layers.helpers import (
@@ -290,8 +290,6 @@ def test_a_window_hides_what_is_too_far_back_exactly(name):
         seen = gradient.abs().amax(dim=(0, 2)) > 0
         assert seen.tolist() == [t - 2 < s <= t for s in range(T)]
     assert_same(layer(x, mask=sliding_window_mask(T, T)), layer(x, causal=True))
-    assert_same(layer(x, mask=prefix_mask(torch.tensor([0, 1]), T)), layer(x, causal=True))
-    assert_same(layer(x, mask=prefix_mask(torch.tensor([T, T]), T)), layer(x))
 
 
 @pytest.mark.parametrize("name", SCHEMES)

@@ -34,6 +34,15 @@ def test_there_are_32_ways_to_cut_six():
     assert all(sum(end - start for start, end in way) == LENGTH for way in ways)
 
 
+def test_new_tokens_stand_behind_the_last_one_of_their_row():
+    cache, steps = KeyValueCache(), torch.arange(3)
+    assert cache.behind(steps).tolist() == [0, 1, 2]
+    cache.append(randn(2, G, 2, K), randn(2, G, 2, K), torch.tensor([[0, 7], [0, 0]]))
+    assert cache.behind(steps).tolist() == [[8, 9, 10], [1, 2, 3]]
+    cache.truncate(0)
+    assert cache.behind(steps).tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize("name", SCHEMES)
 def test_cached_is_uncached_however_a_text_is_cut(name):
     layer = Layer(name)

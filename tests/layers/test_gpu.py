@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from course_lib.layers.attention import attention, attention_weights, fused_attention
 from course_lib.layers.cache import KeyValueCache
-from course_lib.layers.masks import causal_mask, document_mask, padding_mask, prefix_mask, sliding_window_mask
+from course_lib.layers.masks import causal_mask, document_mask, padding_mask, sliding_window_mask
 from tests.layers.helpers import SCHEMES, WIDTH, B, Layer, S, T, attention_by_loops, randn, random_mask
 
 CUDA = pytest.param(
@@ -133,7 +133,6 @@ def test_masks_are_the_same_on_each_device(device):
     for make in (
         lambda device: causal_mask(2, 3, device=device),
         lambda device: sliding_window_mask(3, 2, device=device),
-        lambda device: prefix_mask(torch.tensor([1, 3], device=device), 3),
         lambda device: document_mask(ids.to(device)) & causal_mask(3, device=device),
     ):
         assert make(device).device.type == device

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course_lib.data.batches import pack_documents, pad_batch
-from course_lib.layers.masks import causal_mask, document_mask, padding_mask, prefix_mask, sliding_window_mask
+from course_lib.layers.masks import causal_mask, document_mask, padding_mask, sliding_window_mask
 from tests.layers.helpers import unchecked, wrong
 
 lengths = st.tuples(st.integers(1, 7), st.integers(0, 5)).map(lambda pair: (pair[0], sum(pair)))  # T ≤ S
@@ -25,10 +25,6 @@ def test_masks_are_those_written_by_hand():
     assert causal_mask(2, 5).int().tolist() == [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
     assert sliding_window_mask(4, 2).int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
     assert sliding_window_mask(2, 3, 5).int().tolist() == [[0, 1, 1, 1, 0], [0, 0, 1, 1, 1]]
-    assert prefix_mask(torch.tensor([2, 0]), 3).int().tolist() == [
-        [[1, 1, 0], [1, 1, 0], [1, 1, 1]],
-        [[1, 0, 0], [1, 1, 0], [1, 1, 1]],
-    ]
     assert padding_mask(torch.tensor([[True, False, True]])).tolist() == [[[True, False, True]]]
     assert document_mask(torch.tensor([[5, 5, 2], [1, 0, 1]])).int().tolist() == [
         [[1, 1, 0], [1, 1, 0], [0, 0, 1]],
@@ -52,14 +48,12 @@ def test_causal_and_sliding_masks_say_what_the_words_say(sizes, window):
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.integers(1, 7), st.data())
-def test_prefixes_and_documents_say_what_the_words_say(length, data):
+def test_documents_say_what_the_words_say(length, data):
     rows = data.draw(st.integers(1, 4))
-    prefixes = data.draw(st.lists(st.integers(0, length), min_size=rows, max_size=rows))
     ids = [data.draw(st.lists(st.integers(-1, 2), min_size=length, max_size=length)) for _ in range(rows)]
-    prefix, document = prefix_mask(torch.tensor(prefixes), length), document_mask(torch.tensor(ids))
-    assert prefix.shape == document.shape == (rows, length, length)
+    document = document_mask(torch.tensor(ids))
+    assert document.shape == (rows, length, length)
     for b, t, s in itertools.product(range(rows), range(length), range(length)):
-        assert prefix[b, t, s].item() == (s < prefixes[b] or s <= t)
         assert document[b, t, s].item() == (ids[b][t] == ids[b][s])
 
 
@@ -83,7 +77,6 @@ def test_masks_stand_where_they_are_asked_to():
     assert causal_mask(2, 3, device="meta").device.type == "meta"
     assert sliding_window_mask(2, 3, device=torch.device("meta")).device.type == "meta"
     assert document_mask(torch.zeros(1, 2, dtype=torch.long, device="meta")).device.type == "meta"
-    assert prefix_mask(torch.tensor([1]), 2).device.type == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -98,22 +91,6 @@ def test_masks_stand_where_they_are_asked_to():
         (lambda: sliding_window_mask(3, 0), ValueError, "window is 0: it must be at least 1"),
         (lambda: sliding_window_mask(3, wrong(2.5)), TypeError, "window must be an integer, not 2.5"),
         (lambda: sliding_window_mask(3, 2, 1), ValueError, "key_length is 1: it must be at least query_length"),
-        (lambda: prefix_mask(torch.tensor([4]), 3), ValueError, r"prefix_lengths must be from 0 to 3 .* are \[4\]"),
-        (lambda: prefix_mask(torch.tensor([1, -1]), 3), ValueError, "prefix_lengths must be from 0 to 3"),
-        (lambda: prefix_mask(torch.tensor([200], dtype=torch.uint8), 300)[0, 0, 200], None, False),
-        (
-            lambda: prefix_mask(torch.tensor([1.0]), 3),
-            TypeError,
-            "prefix_lengths must be a tensor of integers with one",
-        ),
-        (
-            lambda: prefix_mask(torch.tensor([True]), 3),
-            TypeError,
-            "prefix_lengths must be .* not a tensor of torch.bool",
-        ),
-        (lambda: prefix_mask(torch.tensor(2), 3), TypeError, r"prefix_lengths must be .* with shape \(\)"),
-        (lambda: prefix_mask(wrong([1]), 3), TypeError, r"prefix_lengths must be a tensor .* not \[1\]"),
-        (lambda: prefix_mask(torch.tensor([1]), 0), ValueError, "length is 0: it must be at least 1"),
         (
             lambda: padding_mask(torch.ones(2, 3)),
             TypeError,

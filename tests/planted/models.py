@@ -30,14 +30,14 @@ BUGS = [
     Bug(
         "positions start at 0 with a cache",
         _D,
-        "                positions = positions + caches[0].positions[..., -1:] + 1\n",
+        "                positions = caches[0].behind(positions)\n",
         "                pass\n",
         DECODER,
     ),
     Bug(
         "with a cache positions count its places, not what stands there",
         _D,
-        "positions = positions + caches[0].positions[..., -1:] + 1",
+        "positions = caches[0].behind(positions)",
         "positions = positions + seen",
         DECODER,
     ),
