@@ -1,1 +1,1 @@
-"""The parts a Transformer is made of: positions, masks, attention and its cache."""
+"""The parts of a Transformer: positions, masks, attention and its cache, norms, the feed-forward layer, the block."""

@@ -82,6 +82,8 @@ def fused_attention(
 ) -> Float[Tensor, "B H T K2"]:
     """``attention`` by PyTorch's fused kernel: the same numbers, with memory that grows like T and not like T × S.
 
+    (Without ``mask`` and ``bias``, that is: either may be T × S numbers itself.)
+
     ``causal`` adds a causal mask. Alone it is the fastest case, for the kernel then skips the upper half and needs no
     mask at all. Where G is smaller than H, each key/value head serves H / G neighbouring query heads.
     """

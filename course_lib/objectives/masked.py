@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from course_lib.arguments import check_at_least_one, check_generator, holds_integers, in_error_words
 from course_lib.data.batches import IGNORE
+from course_lib.data.wordpiece import SPECIAL_TOKENS
 from course_lib.objectives.causal import LossSum, loss_sum
 
-PAD, CLS, SEP, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"  # special tokens of an encoder, as BERT named them
+PAD, _, CLS, SEP, MASK = SPECIAL_TOKENS  # of an encoder, as BERT named them
 
 
 class MaskedBatch(NamedTuple):

@@ -141,7 +141,10 @@ def text_rows(texts: Sequence[str], tokenizer: Tokenizer, length: int) -> Padded
 def hide_words(
     tokenizer: Tokenizer, rows: PaddedBatch, generator: torch.Generator, *, share: float = 0.15
 ) -> MaskedBatch:
-    """``mask_tokens`` for whole words: a token goes on with the word before it if it is letters without a space."""
+    """``mask_tokens`` for whole words: a token goes on with the word before it if it is letters without a space.
+
+    Only the letters a to z are known as such: é, and each Chinese character, begins a word of its own.
+    """
     return mask_tokens(
         rows.ids,
         rows.mask,
@@ -156,7 +159,7 @@ def hide_words(
 
 @functools.lru_cache(maxsize=8)
 def _begins_word(tokenizer: Tokenizer) -> Tensor:
-    """For each id, whether it begins a word: with a space, as a sign, or as a special token."""
+    """For each id, whether it begins a word: with a space, as a sign (é too: these are bytes), or a special token."""
     return torch.tensor([not tokenizer.token_bytes(i).isalpha() for i in range(tokenizer.vocab_size)])
 
 

@@ -1,1 +1,1 @@
-"""Using a trained model: it writes, it translates, and one looks inside."""
+"""Using a trained model: it writes, translates and predicts, one scores what it says, and one looks inside."""

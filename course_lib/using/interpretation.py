@@ -16,9 +16,10 @@ from course_lib.training.measuring import evaluating
 def attention_maps(model: nn.Module, *inputs: Any, **named_inputs: Any) -> dict[str, Float[Tensor, "B H T S"]]:
     """Runs ``model(*inputs, **named_inputs)`` once: what each of its attention layers reads from where, by its name.
 
-    ``attention_maps(gpt, ids)["blocks.0.attention"]`` has row t for position t, and each row adds up to 1. In a
-    translation model, ``"decoder.5.cross"`` says which source token each target token looked at (Bahdanau et al. 2015,
-    section 5.2.1). The model is as before afterwards: no dropout inside, and nothing stays attached to it.
+    ``attention_maps(gpt, ids)["blocks.0.attention"]`` has row t for position t, and each row adds up to 1 (to 0, where
+    nothing may be read). In a translation model, ``"decoder.5.cross"`` says which source token each target token looked
+    at (Bahdanau et al. 2015, section 5.2.1). The model is as before afterwards: no dropout inside, and nothing stays
+    attached to it.
 
     Raises ValueError for a model without ``MultiHeadAttention`` (as XLNet, whose attention has two streams), and where
     caches are given: a map needs the whole text at once.
