@@ -56,23 +56,7 @@ def cut_spans(ids: Ids, cut: Bool[Tensor, "T"], sentinel_ids: Sequence[int]) -> 
     tokens = checked_ids("ids", ids).tolist()
     if cut.shape != (len(tokens),):
         raise ValueError(f"cut has shape {tuple(cut.shape)}: it must be ({len(tokens)},), a value for each of ids")
-    _check_sentinels(sentinel_ids, tokens)
-    runs = [(gone, [i for i, _ in run]) for gone, run in groupby(zip(tokens, cut.tolist(), strict=True), itemgetter(1))]
-    needed = sum(gone for gone, _ in runs) + (not runs[-1][0])
-    if needed > len(sentinel_ids):
-        raise ValueError(f"sentinel_ids has {len(sentinel_ids)} ids: this text needs {needed}")
-    sentinels = iter(sentinel_ids)
-    source, target = [], []
-    for gone, run in runs:
-        if gone:
-            sentinel = next(sentinels)
-            source.append(sentinel)
-            target += [sentinel, *run]
-        else:
-            source += run
-    if not runs[-1][0]:
-        target.append(next(sentinels))
-    return source, target
+    return _both_sides(tokens, cut, sentinel_ids)
 
 
 def corrupt_spans(
@@ -84,8 +68,9 @@ def corrupt_spans(
     generator: torch.Generator,
 ) -> tuple[list[int], list[int]]:
     """Input and target of one text with ``random_spans`` cut out, without end tokens."""
-    cut = random_spans(len(checked_ids("ids", ids)), share=share, mean_length=mean_length, generator=generator)
-    return cut_spans(ids, cut, sentinel_ids)
+    tokens = checked_ids("ids", ids).tolist()
+    cut = random_spans(len(tokens), share=share, mean_length=mean_length, generator=generator)
+    return _both_sides(tokens, cut, sentinel_ids)
 
 
 def restore_spans(source: Ids, target: Ids, sentinel_ids: Sequence[int]) -> list[int]:
@@ -125,6 +110,26 @@ def span_batch(
         for ids in checked_sequences("texts", texts)
     ]
     return pair_batch([[*s, end_id] for s, _ in pairs], [t for _, t in pairs], begin_id=begin_id, end_id=end_id)
+
+
+def _both_sides(tokens: list[int], cut: Tensor, sentinel_ids: Sequence[int]) -> tuple[list[int], list[int]]:
+    _check_sentinels(sentinel_ids, tokens)
+    runs = [(gone, [i for i, _ in run]) for gone, run in groupby(zip(tokens, cut.tolist(), strict=True), itemgetter(1))]
+    needed = sum(gone for gone, _ in runs) + (not runs[-1][0])
+    if needed > len(sentinel_ids):
+        raise ValueError(f"sentinel_ids has {len(sentinel_ids)} ids: this text needs {needed}")
+    sentinels = iter(sentinel_ids)
+    source, target = [], []
+    for gone, run in runs:
+        if gone:
+            sentinel = next(sentinels)
+            source.append(sentinel)
+            target += [sentinel, *run]
+        else:
+            source += run
+    if not runs[-1][0]:
+        target.append(next(sentinels))
+    return source, target
 
 
 def _random_parts(items: int, parts: int, generator: torch.Generator) -> Int[Tensor, "N"]:
