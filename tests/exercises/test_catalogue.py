@@ -184,7 +184,7 @@ def test_a_chapter_has_a_text_for_all_that_its_steps_can_say_and_no_other(number
             assert set(mistake) == {"saw", "idea"}, f"{name}, {key}"
             if key in mistakes and key not in general and "" not in mistakes[key]:  # "": Wrong(..., **values)
                 assert placeholders(mistake["saw"] + mistake["idea"]) <= mistakes[key], f"{name}, {key}"
-        assert len(found["hints"]) == 2, f"{name}: a nudge and a plan; the third is the solution itself"
+        assert len(found["hints"]) == 2, f"{name}: a small hint and a plan; the third is the solution itself"
 
 
 @pytest.mark.parametrize("number", CHAPTERS)

@@ -1,4 +1,4 @@
-"""``hint()``: three folds for each exercise, a nudge, a plan and the solution."""
+"""``hint()``: three folds for each exercise, a small hint, a plan and the solution."""
 
 import html
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Hint(Shown):
 
 
 def hint(name: str, number: int | None = None) -> Hint | Verdict:
-    """Shows a hint: the next one, or 1 (a nudge), 2 (a plan) or 3 (the solution)."""
+    """Shows a hint: the next one, or 1 (a small hint), 2 (a plan) or 3 (the solution)."""
     return friendly(name, lambda: _hint(name, number))
 
 

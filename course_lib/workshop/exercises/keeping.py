@@ -17,7 +17,7 @@ from course_lib.workshop.exercises import catalogue
 from course_lib.workshop.exercises.catalogue import general_text
 from course_lib.workshop.exercises.verdicts import STATE_MARKS, Shown, boxed
 
-FOLDS = 3  # of hints: a nudge, a plan, the solution
+FOLDS = 3  # of hints: a small hint, a plan, the solution
 WAIT_SECONDS = 5.0  # for another notebook that is writing
 _TROUBLES = "BUSY LOCKED PERM READONLY IOERR FULL CANTOPEN"  # of the machine, and no damage of the file
 _NO_DAMAGE = {getattr(sqlite3, f"SQLITE_{trouble}") for trouble in _TROUBLES.split()}

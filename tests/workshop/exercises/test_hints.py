@@ -33,7 +33,7 @@ def solutions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_call_shows_the_next_fold_and_the_last_stays(solutions: None) -> None:
-    assert str(hint("scores")) == "Hint 1 of 3 for scores: a nudge\nHow large is q·k if K grows?"
+    assert str(hint("scores")) == "Hint 1 of 3 for scores: a small hint\nHow large is q·k if K grows?"
     assert str(hint("scores")).startswith("Hint 2 of 3 for scores: a plan\nMultiply, transpose")
     for _ in range(2):
         assert str(hint("scores")) == "Hint 3 of 3 for scores: the solution\n    x = q < k\n\n    return x"
@@ -49,7 +49,7 @@ def test_a_fold_may_be_asked_for_by_its_number() -> None:
 @pytest.mark.parametrize("number", [0, 4, -1, "two", 2.5])
 def test_another_number_is_answered_in_a_sentence(number: Any) -> None:
     assert str(hint("scores", number)) == (
-        f"There are three hints: 1 (a nudge), 2 (a plan) and 3 (the solution). There is no hint {number}."
+        f"There are three hints: 1 (a small hint), 2 (a plan) and 3 (the solution). There is no hint {number}."
     )
     assert all_kept()[0] == {}
 
