@@ -1,5 +1,6 @@
 """The command that pretrains: what it writes is what it says, and a training that was interrupted ends the same."""
 
+import argparse
 import math
 import subprocess
 import sys
@@ -217,6 +218,15 @@ def test_words_are_hidden_whole_and_about_as_many_as_asked_for() -> None:
     share = chosen[rows.mask].float().mean().item()
     assert 0.35 < share < 0.45
     assert words > 500
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_an_encoder_is_trained_on_the_share_of_hidden_words_that_the_command_says(share: float) -> None:
+    tokenizer, texts, _ = tokenizer_and_rows(300)
+    options = argparse.Namespace(length=300, batch_size=20, seed=0, hidden_share=share)
+    batch = next(pretrain.OBJECTIVES["masked"].batches(texts, tokenizer, options))
+    hidden = (batch.targets != IGNORE).sum() / (~torch.isin(batch.ids, torch.tensor(tokenizer.special_ids[PAD]))).sum()
+    assert hidden.item() == pytest.approx(share, abs=0.05)
 
 
 def test_two_processes_train_the_encoder_of_one(tmp_path: Path) -> None:
