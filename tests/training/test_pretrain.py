@@ -6,6 +6,7 @@ import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -224,7 +225,7 @@ def test_words_are_hidden_whole_and_about_as_many_as_asked_for() -> None:
 def test_an_encoder_is_trained_on_the_share_of_hidden_words_that_the_command_says(share: float) -> None:
     tokenizer, texts, _ = tokenizer_and_rows(300)
     options = argparse.Namespace(length=300, batch_size=20, seed=0, hidden_share=share)
-    batch = next(pretrain.OBJECTIVES["masked"].batches(texts, tokenizer, options))
+    batch: Any = next(pretrain.OBJECTIVES["masked"].batches(texts, tokenizer, options))
     hidden = (batch.targets != IGNORE).sum() / (~torch.isin(batch.ids, torch.tensor(tokenizer.special_ids[PAD]))).sum()
     assert hidden.item() == pytest.approx(share, abs=0.05)
 
