@@ -354,8 +354,13 @@ class PairBatches(EpochBatches[PairBatch]):
         )
 
 
-def alike_together(rows: Tensor, lengths: Iterable[Tensor], batch_size: int, generator: torch.Generator) -> Tensor:
-    """Rows sorted by length and cut into whole batches, which then come in random order."""
+def alike_together(
+    rows: Int[Tensor, "N"], lengths: Iterable[Int[Tensor, "M"]], batch_size: int, generator: torch.Generator
+) -> Int[Tensor, "K"]:
+    """The N rows sorted by length and cut into whole batches, K rows in all, which then come in random order.
+
+    ``lengths`` are of all M rows that there are.
+    """
     rows = rows[: len(rows) // batch_size * batch_size]
     for length in lengths:  # the last one counts most, and ties stay in random order
         rows = rows[length[rows].argsort(stable=True)]

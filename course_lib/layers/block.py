@@ -68,12 +68,16 @@ class PreNormBlock(nn.Module):
             x = self.residual(x, self.cross_norm, read)
         return self.residual(x, self.feedforward_norm, self.feedforward)
 
-    def residual(self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+    def residual(
+        self, x: Float[Tensor, "B T D"], norm: nn.Module, sublayer: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "B T D"]:
         return x + self.dropout(sublayer(norm(x)))
 
 
 class PostNormBlock(PreNormBlock):
     """norm(x + sublayer(x)), as in the paper of 2017."""
 
-    def residual(self, x: Tensor, norm: nn.Module, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+    def residual(
+        self, x: Float[Tensor, "B T D"], norm: nn.Module, sublayer: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "B T D"]:
         return norm(x + self.dropout(sublayer(x)))

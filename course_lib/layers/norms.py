@@ -23,11 +23,15 @@ def layer_norm(
     *,
     eps: float = 1e-5,
 ) -> Float[Tensor, "*B D"]:
-    """Mean 0 and variance 1, then a learned scale and shift. ``eps`` keeps a constant vector from becoming 0 / 0."""
-    centred = x - x.mean(dim=-1, keepdim=True)
-    y = centred * torch.rsqrt(centred.square().mean(dim=-1, keepdim=True) + eps)  # variance over D, not D - 1
+    """Mean 0 and variance 1, then a learned scale and shift. ``eps`` keeps a constant vector from becoming 0 / 0.
+
+    Half precision is squared and averaged in float32.
+    """
+    y = x.to(torch.promote_types(x.dtype, torch.float32))
+    y = y - y.mean(dim=-1, keepdim=True)
+    y = y * torch.rsqrt(y.square().mean(dim=-1, keepdim=True) + eps)  # variance over D, not D - 1
     y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+    return (y if bias is None else y + bias).to(x.dtype)
 
 
 def rms_norm(

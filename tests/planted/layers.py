@@ -549,7 +549,7 @@ BUGS = [
     Bug(
         "the variance is over D - 1",
         _N,
-        "centred.square().mean(dim=-1, keepdim=True)",
+        "y.square().mean(dim=-1, keepdim=True)",
         "x.var(dim=-1, keepdim=True)",
         NORMS,
     ),
@@ -563,11 +563,18 @@ BUGS = [
     Bug(
         "half precision is squared in half precision",
         _N,
-        "    y = x.to(torch.promote_types(x.dtype, torch.float32))\n",
-        "    y = x\n",
+        "    y = x.to(torch.promote_types(x.dtype, torch.float32))\n    y = y * torch.rsqrt((y * y)",
+        "    y = x\n    y = y * torch.rsqrt((y * y)",
         NORMS,
     ),
-    Bug("layer norm forgets the shift", _N, "return y if bias is None else y + bias", "return y", NORMS),
+    Bug(
+        "layer norm squares half precision in half precision",
+        _N,
+        "    y = x.to(torch.promote_types(x.dtype, torch.float32))\n    y = y - y.mean",
+        "    y = x\n    y = y - y.mean",
+        NORMS,
+    ),
+    Bug("layer norm forgets the shift", _N, "(y if bias is None else y + bias)", "y", NORMS),
     Bug("LayerNorm has PyTorch's own eps", _N, "self.weight, self.bias, self.eps)", "self.weight, self.bias)", NORMS),
     Bug(
         "RMSNorm takes the mean off",
