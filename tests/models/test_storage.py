@@ -83,6 +83,16 @@ def test_nothing_lies_beside_a_folder_that_was_written_written_again_or_discarde
     discard(folder)  # what isn't there can be discarded too
 
 
+def test_no_half_of_a_folder_ever_bears_its_name(folder, monkeypatch):
+    """Whoever is killed while a folder is removed file by file leaves a half of it: under a name that nobody reads."""
+    removed, rmtree = [], shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **options: (removed.append(Path(path)), rmtree(path, **options)))
+    write_folder(folder, {}, {})  # in the place of the old one
+    discard(folder)
+    assert len(removed) > 1
+    assert folder not in removed
+
+
 @pytest.mark.parametrize("when", ["save_file", "_flush", "_sealed"])
 def test_where_writing_fails_what_was_there_stays_and_nothing_else(folder, monkeypatch, when):
     place = storage.safetensors.torch if when == "save_file" else storage
