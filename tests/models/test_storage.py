@@ -85,8 +85,14 @@ def test_nothing_lies_beside_a_folder_that_was_written_written_again_or_discarde
 
 def test_no_half_of_a_folder_ever_bears_its_name(folder, monkeypatch):
     """Whoever is killed while a folder is removed file by file leaves a half of it: under a name that nobody reads."""
-    removed, rmtree = [], shutil.rmtree
-    monkeypatch.setattr(shutil, "rmtree", lambda path, **options: (removed.append(Path(path)), rmtree(path, **options)))
+    removed: list[Path] = []
+    rmtree = shutil.rmtree
+
+    def noted(path: Path, **options: Any) -> None:
+        removed.append(path)
+        rmtree(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", noted)
     write_folder(folder, {}, {})  # in the place of the old one
     discard(folder)
     assert len(removed) > 1
