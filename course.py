@@ -437,6 +437,17 @@ LAB_SETTINGS = {
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # links and searches reach every cell
 }
 
+# JupyterLab cuts printed text and folded code anywhere, inside of words too, and continuation lines lose their indents.
+LAB_STYLE = """\
+.jp-RenderedText pre { word-break: normal !important; overflow-wrap: anywhere; }
+.jp-OutputArea .jp-RenderedMarkdown pre, .jp-OutputArea .jp-RenderedMarkdown pre code {
+  white-space: pre !important; word-break: normal !important; overflow-x: auto;
+}
+"""
+
+# JupyterLab shows no SVG of a notebook that nobody trusts; those of the course are as much ours as its code.
+TRUST_PROGRAM = "from nbformat.sign import TrustNotebookApp; TrustNotebookApp.launch_instance()"
+
 # Importing rfc3987_syntax takes 2 of the 3.6 seconds until JupyterLab answers. It only lets jsonschema check one more
 # kind of web address, and jsonschema does without where it is absent; None says that it is.
 LAB_PROGRAM = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyterlab.labapp import main; main()"
@@ -449,6 +460,8 @@ def lab(port: int, open_browser: bool, use_current: bool) -> int:
     if free != port:
         say(f"Port {port} is taken by another program; using {free}.")
     prepare_lab()
+    chapters = sorted(map(str, (ROOT / "notebooks").glob("*.ipynb")))
+    subprocess.run([python, "-c", TRUST_PROGRAM, *chapters], cwd=ROOT, env=env, capture_output=True, check=False)
     path = f"/lab/tree/{FIRST_CHAPTER}" if (ROOT / FIRST_CHAPTER).exists() else "/lab"
     token = secrets.token_hex(24)
     env["JUPYTER_TOKEN"] = token  # not on the command line, where every user of the machine could read it
@@ -456,6 +469,7 @@ def lab(port: int, open_browser: bool, use_current: bool) -> int:
         *(python, "-c", LAB_PROGRAM, "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={free}"),
         *("--ServerApp.port_retries=0", f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url={path}"),
         f"--ServerApp.open_browser={open_browser}",
+        "--LabApp.custom_css=True",
         "--LanguageServerManager.autodetect=False",  # it would start npm to look for servers that nobody here uses
     ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -504,6 +518,9 @@ def prepare_lab() -> None:
     for folder in (config, workspaces, STATE / "jupyter" / "runtime", STATE / "jupyter" / "data"):
         folder.mkdir(parents=True, exist_ok=True)
     write_atomically(config / "default_setting_overrides.json", json.dumps(LAB_SETTINGS, indent=1))
+    style = STATE / "jupyter" / "config" / "custom" / "custom.css"
+    style.parent.mkdir(exist_ok=True)
+    write_atomically(style, LAB_STYLE)
     # JupyterLab names the file of a workspace after it, with the first four digits of the name's SHA-256.
     window = workspaces / "default-{}.jupyterlab-workspace".format(hashlib.sha256(b"default").hexdigest()[:4])
     if not window.exists():

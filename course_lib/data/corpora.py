@@ -118,11 +118,14 @@ class _Datasheets(tuple[Datasheet, ...]):
         names = [f.name for f in fields(Datasheet)]
 
         def row(tag: str, texts: Iterable[str]) -> str:
-            cells = (f'<{tag} style="text-align: left">{html.escape(text)}</{tag}>' for text in texts)
+            style = "text-align: left; vertical-align: top; overflow-wrap: anywhere"
+            cells = (f'<{tag} style="{style}">{html.escape(text)}</{tag}>' for text in texts)
             return f"<tr>{''.join(cells)}</tr>"
 
         body = "".join(row("td", [getattr(sheet, name) for name in names]) for sheet in self)
-        return f"<table><thead>{row('th', [n.replace('_', ' ') for n in names])}</thead><tbody>{body}</tbody></table>"
+        head = row("th", [name.replace("_", " ") for name in names])
+        whole = 'style="table-layout: fixed; width: 100%"'
+        return f"<table {whole}><thead>{head}</thead><tbody>{body}</tbody></table>"
 
 
 def datasheets() -> _Datasheets:

@@ -37,7 +37,7 @@ def bar_chart(ax: Axes, values: Mapping[str, float], label: str, colour: str = C
     bars = ax.barh(range(len(names)), list(values.values()), color=colour)
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
-    ax.bar_label(bars, fmt="%.2f", padding=3)
+    ax.bar_label(bars, fmt=lambda value: f"{value:z.2f}", padding=3)
     ax.set_xlabel(label)
     ax.margins(x=0.12)
     ax.grid(axis="y", visible=False)

@@ -34,10 +34,16 @@ def play(function: Callable[..., Any], **controls: Any) -> ipywidgets.VBox:
             raise TypeError(f"function has no argument {name!r}: it has {', '.join(arguments) or 'none'}")
         widget = control
         if not isinstance(control, ipywidgets.Widget):
-            widget = ipywidgets.interactive.widget_from_abbrev(control, arguments[name].default)
+            default = arguments[name].default
+            widget = ipywidgets.interactive.widget_from_abbrev(control, default)
+            if isinstance(widget, ipywidgets.Text):
+                widget.layout = {"width": "40em", "max_width": "100%"}
+                widget.value = default if isinstance(default, str) else control  # of texts, ipywidgets asks no default
         if widget is None:
             raise ValueError(f"{name} is {control!r}: give (lowest, highest), a list, a text, or a widget")
         widget.description = name
+        if hasattr(widget, "style"):
+            widget.style.description_width = "7em"  # one line of controls, and no name is cut off
         if hasattr(widget, "continuous_update"):
             widget.continuous_update = False  # one run when a slider is let go, not twenty on the way
         widgets[name] = widget

@@ -63,6 +63,12 @@ def test_the_first_window_shows_the_table_of_contents_and_no_news(house: ModuleT
     assert loaded["data"]["layout-restorer:data"]["left"]["current"] == "@jupyterlab/toc:plugin"
 
 
+def test_printed_text_breaks_between_words(house: ModuleType) -> None:
+    house.prepare_lab()
+    style = (house.STATE / "jupyter" / "config" / "custom" / "custom.css").read_text(encoding="utf-8")
+    assert ".jp-RenderedText pre { word-break: normal" in style
+
+
 def test_a_server_that_speaks_no_http_does_not_count_as_the_lab() -> None:
     """A connection to a port where nobody listens yet may meet itself, and hears its own question as the answer."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -15,6 +15,20 @@ STEPS = ("tests/workshop/exercises/test_steps.py",)
 
 BUGS = [
     Bug(
+        "a text to type in begins empty",
+        "course_lib/workshop/widgets.py",
+        "default if isinstance(default, str) else control",
+        "control",
+        ("tests/workshop/test_widgets.py",),
+    ),
+    Bug(
+        "stars in code stress it",
+        "course_lib/workshop/exercises/verdicts.py",
+        'parts = re.split(r"(`[^`\\n]+`)", html.escape(text))',
+        "parts = [html.escape(text)]",
+        HINTS,
+    ),
+    Bug(
         "a method is shown with the indent of its class",
         "course_lib/workshop/source.py",
         "return textwrap.dedent(source).rstrip()",

@@ -137,6 +137,14 @@ def test_beam_search_finds_what_the_same_search_with_lists_finds(beams, alpha):
     assert len(lengths) > 2, lengths  # or hardly anything is decided on the way
 
 
+@pytest.mark.parametrize("alpha", [0.0, 2.0])
+def test_with_more_beams_than_tokens_what_was_never_written_does_not_end(alpha):
+    for seed in range(6):
+        model, sources = model_of(seed=seed, vocabulary=3), SOURCES[:2] % 3
+        found = translate(model, sources, begin_id=BEGIN, end_id=END, max_tokens=6, beams=16, length_penalty=alpha)
+        assert found == [beams_by_lists(model, source[None], 6, 16, alpha) for source in sources]
+
+
 @pytest.fixture(scope="module")
 def pair() -> tuple[Any, Transformer]:
     """Hugging Face's Marian and ours with its weights, in float64."""

@@ -34,6 +34,15 @@ def test_a_control_runs_the_function_at_once_and_again_when_it_moves(shown: list
     assert calls[1:] == [(5, "sad"), (5, "happy")]
 
 
+def test_a_text_begins_with_the_default_of_its_argument_and_is_wide_enough(shown: list[Bundle]) -> None:
+    calls: list[str] = []
+    box = play(lambda beginning="Rose found": calls.append(beginning), beginning="")
+    assert calls == ["Rose found"]
+    assert box.children[0].layout.width == "40em"
+    box = play(lambda beginning: calls.append(beginning), beginning="Tom")
+    assert calls[1:] == ["Tom"], "a function without a default takes the text that is given"
+
+
 def test_a_slider_waits_until_it_is_let_go(shown: list[Bundle]) -> None:
     box = play(lambda x: None, x=(0.0, 1.0, 0.1))
     assert isinstance(box.children[0], ipywidgets.FloatSlider)

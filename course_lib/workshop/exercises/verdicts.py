@@ -4,6 +4,7 @@ The plain text stands beside the HTML in every stored output, and both are the s
 """
 
 import html
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ _BOX = (
     "color:var(--jp-ui-font-color1, inherit);font-family:var(--jp-code-font-family, monospace);"
     "line-height:1.5;padding-left:0.8em"
 )
-_INDENTED, _WRAPPED = "margin:2px 0 2px 2em;column-gap:1em", "white-space:pre-wrap"
+_INDENTED = "margin:2px 0 2px 2em;column-gap:1em"
+_WRAPPED = "white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"
 _FAINT = "color:var(--jp-ui-font-color2, inherit)"
 
 
@@ -94,6 +96,9 @@ def code_block(text: str) -> str:
 
 
 def marked_up(text: str) -> str:
-    """Escaped text in which `code` is code."""
-    code = r'<code style="background:none;color:inherit;font-weight:bold">\1</code>'
-    return re.sub(r"`([^`\n]+)`", code, html.escape(text))
+    """Escaped text in which `code` is code, and *stressed* words are stressed."""
+    code = r'<code style="background:none;color:inherit;font-weight:bold;padding:0">\1</code>'
+    parts = re.split(r"(`[^`\n]+`)", html.escape(text))  # what stands in code is no markup
+    stressed = (re.sub(r"(?<![\w*])\*(\w[^*\n]*?)\*(?![\w*])", r"<em>\1</em>", part) for part in parts[::2])
+    codes = (re.sub(r"`(.*)`", code, part) for part in parts[1::2])
+    return "".join(itertools.chain.from_iterable(itertools.zip_longest(stressed, codes, fillvalue="")))

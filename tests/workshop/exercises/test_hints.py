@@ -135,3 +135,11 @@ def test_code_in_a_text_is_marked_on_the_page_only() -> None:
     verdict = Verdict("x", "right", summary="use `a < b` here")
     assert str(verdict) == "✓ use `a < b` here"
     assert "a &lt; b</code> here" in verdict._repr_html_()
+
+
+def test_stressed_words_are_marked_on_the_page_only_and_products_are_not() -> None:
+    verdict = Verdict("x", "right", summary="the *first* one: `a *b* c`, 2 * 3 * 4, x*y*z")
+    assert str(verdict) == "✓ the *first* one: `a *b* c`, 2 * 3 * 4, x*y*z"
+    page = verdict._repr_html_()
+    assert "the <em>first</em> one" in page
+    assert "a *b* c</code>, 2 * 3 * 4, x*y*z" in page
