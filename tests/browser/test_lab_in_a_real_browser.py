@@ -39,6 +39,9 @@ def test_the_first_chapter_opens_runs_and_its_slider_changes_what_is_shown(lab: 
     page.get_by_text("| Idle", exact=False).first.wait_for(timeout=RUN_SECONDS * 1000)
     assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0, "a cell failed"
 
+    breaks = page.locator(".jp-RenderedText pre").first.evaluate("text => getComputedStyle(text).wordBreak")
+    assert breaks == "normal", "printed text breaks inside of words"
+
     cells = page.locator(".jp-CodeCell", has=page.locator(".widget-slider"))
     for number in range(cells.count()):
         cell = cells.nth(number)

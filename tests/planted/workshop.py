@@ -24,8 +24,8 @@ BUGS = [
     Bug(
         "stars in code stress it",
         "course_lib/workshop/exercises/verdicts.py",
-        'parts = re.split(r"(`[^`\\n]+`)", html.escape(text))',
-        "parts = [html.escape(text)]",
+        "`([^`\\n]+)`|",
+        "`([^`*\\n]+)`|",
         HINTS,
     ),
     Bug(

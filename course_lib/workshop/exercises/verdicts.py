@@ -4,7 +4,6 @@ The plain text stands beside the HTML in every stored output, and both are the s
 """
 
 import html
-import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,8 +96,8 @@ def code_block(text: str) -> str:
 
 def marked_up(text: str) -> str:
     """Escaped text in which `code` is code, and *stressed* words are stressed."""
-    code = r'<code style="background:none;color:inherit;font-weight:bold;padding:0">\1</code>'
-    parts = re.split(r"(`[^`\n]+`)", html.escape(text))  # what stands in code is no markup
-    stressed = (re.sub(r"(?<![\w*])\*(\w[^*\n]*?)\*(?![\w*])", r"<em>\1</em>", part) for part in parts[::2])
-    codes = (re.sub(r"`(.*)`", code, part) for part in parts[1::2])
-    return "".join(itertools.chain.from_iterable(itertools.zip_longest(stressed, codes, fillvalue="")))
+    style = "background:none;color:inherit;font-weight:bold;padding:0"
+    marks = r"`([^`\n]+)`|(?<![\w*])\*(\w[^*`\n]*)\*(?![\w*])"
+    return re.sub(
+        marks, lambda m: f'<code style="{style}">{m[1]}</code>' if m[1] else f"<em>{m[2]}</em>", html.escape(text)
+    )
